@@ -1,0 +1,3 @@
+package fsm
+
+var clusterKinds = []KindEntry{}
