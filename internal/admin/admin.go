@@ -1,0 +1,156 @@
+// Package admin is what a node's operator can ask of it over the node's own unix socket: the
+// types that cross it and the client. It never reaches another machine: the node asks its peers.
+package admin
+
+import (
+	"time"
+
+	"hive/fsm"
+)
+
+// Socket is the file name of the admin socket in the node's directory.
+const Socket = "admin.sock"
+
+// Status is GET /v1/status. It is answered without a leader too, from what this node has.
+type Status struct {
+	ClusterID  fsm.ClusterID `json:"cluster_id"`
+	Region     string        `json:"region"`
+	Node       fsm.NodeID    `json:"node_id"`
+	Version    string        `json:"version"`
+	Formed     bool          `json:"formed"`
+	TargetSize int           `json:"target_size"`
+	Epoch      uint64        `json:"epoch"` // of the settings bundle that this node has written
+	Serving    []string      `json:"serving"`
+	Groups     []Group       `json:"groups"`
+	Members    []Member      `json:"members"`
+	Repair     Repair        `json:"repair"`
+	Warnings   []string      `json:"warnings,omitempty"`
+}
+
+// Group is this node's view of one Raft group.
+type Group struct {
+	Group   fsm.GroupID `json:"group"`
+	State   string      `json:"state"` // Leader, Follower, Candidate, Shutdown
+	Leader  fsm.NodeID  `json:"leader,omitempty"`
+	Term    uint64      `json:"term"`
+	Commit  uint64      `json:"commit_index"`
+	Applied uint64      `json:"applied_index"`
+}
+
+// Member is one node of the cluster as this node knows it.
+type Member struct {
+	Node     fsm.NodeID `json:"node_id"`
+	Addr     string     `json:"addr"`
+	Zone     string     `json:"zone"`
+	Caps     []string   `json:"caps"`
+	Version  string     `json:"version"`
+	Suffrage string     `json:"suffrage"` // Voter, Nonvoter, or "" while not in the control group
+	Leader   bool       `json:"leader"`   // of the control group
+	Epoch    uint64     `json:"epoch"`    // acknowledged by it
+	Health   string     `json:"health"`   // alive, suspect, dead, unknown
+}
+
+// Repair is the state of the blob layer on the whole cluster, as this node knows it.
+type Repair struct {
+	Owed    int `json:"owed_shards"`   // shards that a node has missed and others keep for it
+	Garbage int `json:"garbage_blobs"` // blobs that wait for their deletion on all nodes
+	Rotten  int `json:"rotten_shards"` // found on this node and not yet repaired
+	Unsafe  int `json:"rewrite_blobs"` // blobs that have fewer shards than their profile
+}
+
+// TokenRequest is POST /v1/tokens.
+type TokenRequest struct {
+	Expiry time.Duration `json:"expiry"`         // from now; 0 is 24 hours
+	Uses   int           `json:"uses"`           // 0 is 1
+	Caps   []string      `json:"caps,omitempty"` // that a joiner may have; none means all
+}
+
+// NewToken is its answer: the only time that the token is shown.
+type NewToken struct {
+	Token       string `json:"token"`
+	JoinCommand string `json:"join_command"`
+	Info        Token  `json:"info"`
+}
+
+// Token is a row of GET /v1/tokens. DELETE /v1/tokens/{id} revokes it.
+type Token struct {
+	ID       string    `json:"id"`
+	Created  time.Time `json:"created"`
+	Expires  time.Time `json:"expires"`
+	UsesLeft int       `json:"uses_left"`
+	Caps     []string  `json:"caps,omitempty"`
+	State    string    `json:"state"` // valid, expired, used up, revoked
+}
+
+// PeerGroup is a row of GET /v1/raft/peers: one group as all its servers report it.
+type PeerGroup struct {
+	Group fsm.GroupID `json:"group"`
+	Peers []Peer      `json:"peers"`
+}
+
+// Peer is one server of a group.
+type Peer struct {
+	Node     fsm.NodeID `json:"node_id"`
+	Suffrage string     `json:"suffrage"`
+	State    string     `json:"state"` // or "unreachable"
+	Term     uint64     `json:"term"`
+	Commit   uint64     `json:"commit_index"`
+	Applied  uint64     `json:"applied_index"`
+	Lag      uint64     `json:"lag"` // entries behind the leader's commit index
+	Error    string     `json:"error,omitempty"`
+}
+
+// Actions of a Change.
+const (
+	Promote            = "promote"             // non-voter to voter
+	Demote             = "demote"              // voter to non-voter
+	RemovePeer         = "remove-peer"         // out of the Raft groups; the node stays a member
+	TransferLeadership = "transfer-leadership" // of the named groups, to Node when it is given
+	RemoveNode         = "remove-node"         // out of the cluster: groups, members, settings
+)
+
+// Change is POST /v1/change. With DryRun the answer is an Effect; otherwise the answer is a
+// stream of Progress, one JSON object a line, the last with Done set.
+type Change struct {
+	Action string      `json:"action"`
+	Node   fsm.NodeID  `json:"node_id"`
+	Group  fsm.GroupID `json:"group,omitempty"` // transfer-leadership: one group; else all
+	Force  bool        `json:"force,omitempty"` // remove-node: also when it still holds shards that others lack
+	DryRun bool        `json:"dry_run,omitempty"`
+}
+
+// Effect is what a change would do to quorum, per group.
+type Effect struct {
+	Lines   []string `json:"lines"`             // in plain words
+	Refused string   `json:"refused,omitempty"` // why it would not be done
+}
+
+// Progress is one step of a long job.
+type Progress struct {
+	Step    string `json:"step"`
+	Percent int    `json:"percent,omitempty"`
+	Done    bool   `json:"done,omitempty"`
+	Error   string `json:"error,omitempty"`
+}
+
+// Digest is a row of GET /v1/digests: the state of one group on one node.
+type Digest struct {
+	Group fsm.GroupID `json:"group"`
+	Node  fsm.NodeID  `json:"node_id"`
+	Index uint64      `json:"index"`
+	Sum   string      `json:"sha256"`
+	Error string      `json:"error,omitempty"`
+}
+
+// Scrub is the answer of POST /v1/scrub: every shard of this node read again.
+type Scrub struct {
+	Blobs   int64    `json:"blobs"`
+	Bytes   int64    `json:"bytes"`
+	Rotten  []string `json:"rotten,omitempty"`  // blob/shard whose checksum is wrong
+	Missing []string `json:"missing,omitempty"` // blob/shard that the state wants here and that is not
+}
+
+// Error is the body of an answer that is not 2xx.
+type Error struct {
+	Message string `json:"error"`
+}
