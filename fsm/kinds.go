@@ -10,6 +10,7 @@ import (
 // 1000-1099 objects, 1100-1149 shards owed and garbage (index groups).
 var kinds = kindTable(slices.Concat(
 	clusterKinds,
+	blobKinds,
 ))
 
 func kindTable(rows []KindEntry) map[Kind]KindEntry {
