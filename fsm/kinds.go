@@ -11,6 +11,7 @@ import (
 var kinds = kindTable(slices.Concat(
 	clusterKinds,
 	blobKinds,
+	partitionKinds,
 ))
 
 func kindTable(rows []KindEntry) map[Kind]KindEntry {
