@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -41,9 +43,11 @@ const (
 
 var (
 	encoder = must(cbor.CoreDetEncOptions().EncMode())
+	// An unknown field is refused: a node that dropped what a newer version wrote would diverge from it.
 	decoder = must(cbor.DecOptions{
 		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
-		MaxArrayElements: 1 << 20, MaxMapPairs: 1 << 20,
+		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+		MaxArrayElements:  1 << 20, MaxMapPairs: 1 << 20,
 	}.DecMode())
 )
 
@@ -84,18 +88,16 @@ func DecodeCommand(class Class, entry []byte) (Command, error) {
 		return nil, fmt.Errorf("kind %d belongs to class %v, not %v", kind, row.Class, class)
 	}
 	cmd := row.New()
-	if err := decoder.Unmarshal(entry[commandHeader:], cmd); err != nil {
+	err := decoder.Unmarshal(entry[commandHeader:], cmd)
+	if unknown := (*cbor.UnknownFieldError)(nil); errors.As(err, &unknown) {
+		return nil, fmt.Errorf("kind %d, %w: %w", kind, err, ErrUnknownKind)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("decode command %d: %w", kind, err)
 	}
 	return cmd, nil
 }
 
-// KnownKinds are the kinds that this version understands, for gossip: the count suffices because
-// kinds are append-only within their ranges.
-func KnownKinds() []Kind {
-	out := make([]Kind, 0, len(kinds))
-	for k := range kinds {
-		out = append(out, k)
-	}
-	return out
-}
+// KnownKinds are the kinds that this version understands, in ascending order, for gossip: the count
+// suffices because kinds are append-only within their ranges.
+func KnownKinds() []Kind { return slices.Sorted(maps.Keys(kinds)) }

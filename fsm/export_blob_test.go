@@ -32,7 +32,7 @@ func NewScratch(t *testing.T) *Scratch {
 func (s *Scratch) Write(fn func(w *Writer)) {
 	s.t.Helper()
 	s.n++
-	if err := s.db.Update(func(tx *bbolt.Tx) error { fn(&Writer{View{tx: tx, index: s.n}}); return nil }); err != nil {
+	if err := s.db.Update(func(tx *bbolt.Tx) error { fn(&Writer{View: View{tx: tx, index: s.n}, header: &header{}}); return nil }); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -2,15 +2,16 @@ package fsm
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Machine is the state of one Raft group on this node: a bbolt file that follows the log.
@@ -42,126 +43,119 @@ type Config struct {
 	Log    *slog.Logger
 }
 
-// ErrStateCorrupt is a state file that cannot be read; it is derived, so removing it and
-// starting again rebuilds it from snapshot and log.
-var ErrStateCorrupt = errors.New("state file is corrupt")
-
-var (
-	metaBucket = []byte("\x00meta") // no table's name begins with a zero byte
-	keyFormat  = []byte("format")
-	keyApplied = []byte("applied")
-	keyBoot    = []byte("boot")
-	keyClean   = []byte("clean")
-)
-
-const stateFormat = 1
+// bbolt maps this much of the state file from the start. As long as the file is smaller, a commit never
+// has to wait for readers (a snapshot being sent, a View whose caller waits for a proposal) to map it
+// anew. It is address space, not memory.
+const initialMap = 16 << 30
 
 // Open opens or makes the state file. A file that was neither closed cleanly nor opened under the
-// present boot id, or that bbolt cannot read, is removed; Rebuilt then says so, and the caller
-// must restore the newest snapshot before it replays the log.
+// present boot id, or that is not whole to the last record, is removed; Rebuilt then says so, and the
+// caller must restore the newest snapshot before it replays the log.
+// It answers ErrStateInUse when another process has the file open.
 func Open(cfg Config) (*Machine, error) {
-	m := &Machine{cfg: cfg, changed: make(chan struct{}), failed: make(chan struct{})}
-	db, applied, err := openState(cfg)
+	rebuilt := false
+	err := believe(cfg)
 	if errors.Is(err, ErrStateCorrupt) {
 		cfg.Log.Warn("state file will be rebuilt from snapshot and log", "path", cfg.Path, "cause", err)
-		if err := os.Remove(cfg.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("remove state file: %w", err)
-		}
-		db, applied, err = openState(cfg)
+		err = os.Remove(cfg.Path)
+		rebuilt = true
 	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+		rebuilt = true
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open state file: %w", err)
+	}
+	db, applied, err := openState(cfg)
 	if err != nil {
 		return nil, err
 	}
-	m.db, m.applied, m.rebuilt = db, applied, applied == 0
-	return m, nil
+	return &Machine{
+		cfg: cfg, db: db, applied: applied, rebuilt: rebuilt || applied == 0,
+		changed: make(chan struct{}), failed: make(chan struct{}),
+	}, nil
+}
+
+// believe answers nil when the state file is whole and may be believed.
+func believe(cfg Config) error {
+	h, err := checkState(cfg.Path)
+	if err != nil {
+		return err
+	}
+	if h.class != cfg.Class {
+		return corruptf("it is of class %v", h.class)
+	}
+	if !h.clean && h.boot != cfg.BootID {
+		return corruptf("it was open when the machine went down")
+	}
+	return nil
 }
 
 // Rebuilt tells that the state is empty: the newest snapshot, if any, must be restored.
 func (m *Machine) Rebuilt() bool { return m.rebuilt }
 
+// openState opens a file that believe has passed, or an empty one, and marks it as open under this boot.
 func openState(cfg Config) (*bbolt.DB, uint64, error) {
 	db, err := bbolt.Open(cfg.Path, 0o600, &bbolt.Options{
-		NoSync: true, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+		NoSync: true, NoGrowSync: true, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+		InitialMmapSize: initialMap, Timeout: time.Second,
 	})
+	if errors.Is(err, bbolterrors.ErrTimeout) {
+		err = ErrStateInUse
+	}
 	if err != nil {
-		if errors.Is(err, bbolt.ErrInvalid) || errors.Is(err, bbolt.ErrChecksum) || errors.Is(err, bbolt.ErrVersionMismatch) {
-			return nil, 0, fmt.Errorf("%w: %w", ErrStateCorrupt, err)
-		}
 		return nil, 0, fmt.Errorf("open state file %s: %w", cfg.Path, err)
 	}
-	applied, err := claimState(db, cfg)
-	if err == nil {
-		err = db.Sync()
-	}
+	var applied uint64
+	err = updateSynced(db, func(tx *bbolt.Tx) error {
+		h := header{}
+		if tx.Bucket(metaBucket) != nil {
+			h = headerOf(tx)
+		}
+		applied = h.applied
+		h.class, h.boot, h.clean = cfg.Class, cfg.BootID, false
+		return h.write(tx)
+	})
 	if err != nil {
-		return nil, 0, errors.Join(err, db.Close())
+		return nil, 0, errors.Join(fmt.Errorf("mark state file %s: %w", cfg.Path, err), db.Close())
 	}
 	return db, applied, nil
 }
 
-// claimState checks that the file can be believed and marks it as open under this boot.
-func claimState(db *bbolt.DB, cfg Config) (applied uint64, err error) {
-	defer func() {
-		if p := recover(); p != nil { // bbolt panics on a page that is not one
-			err = fmt.Errorf("%w: %v", ErrStateCorrupt, p)
-		}
-	}()
-	err = db.Update(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(metaBucket)
-		if meta == nil {
-			if k, _ := tx.Cursor().First(); k != nil {
-				return fmt.Errorf("%w: no header", ErrStateCorrupt)
-			}
-			if meta, err = tx.CreateBucket(metaBucket); err != nil {
-				return err
-			}
-			return writeHeader(meta, cfg, 0)
-		}
-		if f := meta.Get(keyFormat); len(f) != 2 || f[0] != stateFormat || Class(f[1]) != cfg.Class {
-			return fmt.Errorf("%w: header %x", ErrStateCorrupt, f)
-		}
-		clean := string(meta.Get(keyClean)) == "1"
-		if boot := string(meta.Get(keyBoot)); !clean && boot != cfg.BootID {
-			return fmt.Errorf("%w: open when power was lost", ErrStateCorrupt)
-		}
-		raw := meta.Get(keyApplied)
-		if len(raw) != 8 {
-			return fmt.Errorf("%w: applied index of %d bytes", ErrStateCorrupt, len(raw))
-		}
-		applied = binary.BigEndian.Uint64(raw)
-		return writeHeader(meta, cfg, applied)
-	})
-	return applied, err
+// updateSynced runs fn in a transaction whose pages are on disk before the page that makes them count:
+// after a power cut the marks that believe reads are the old ones or the new ones, never a mix.
+func updateSynced(db *bbolt.DB, fn func(*bbolt.Tx) error) (err error) {
+	defer catchCorrupt(&err)
+	db.NoSync = false
+	defer func() { db.NoSync = true }()
+	return db.Update(fn)
 }
 
-func writeHeader(meta *bbolt.Bucket, cfg Config, applied uint64) error {
-	return errors.Join(
-		meta.Put(keyFormat, []byte{stateFormat, byte(cfg.Class)}),
-		meta.Put(keyBoot, []byte(cfg.BootID)),
-		meta.Put(keyClean, []byte("0")),
-		meta.Put(keyApplied, binary.BigEndian.AppendUint64(nil, applied)),
-	)
-}
-
-// Close syncs the file and marks it as closed cleanly.
+// Close syncs the file and marks it as closed cleanly. It waits for Views and snapshots to end.
 func (m *Machine) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	err := m.db.Sync() // everything before the mark
 	if err == nil {
-		err = m.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(keyClean, []byte("1")) })
+		err = updateSynced(m.db, func(tx *bbolt.Tx) error {
+			h := headerOf(tx)
+			h.clean = true
+			return h.write(tx)
+		})
 	}
-	return errors.Join(err, m.db.Sync(), m.db.Close())
+	return errors.Join(err, m.db.Close())
 }
 
 // View runs fn on a consistent read of the state. A record that cannot be read ends it with
-// ErrStateCorrupt.
+// ErrStateCorrupt. fn must not call View again: a Restore between the two would wait for the first
+// and hold up the second.
 func (m *Machine) View(fn func(*View) error) (err error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	defer catchCorrupt(&err)
 	return m.db.View(func(tx *bbolt.Tx) error {
-		return fn(&View{tx: tx, index: appliedOf(tx)})
+		return fn(&View{tx: tx, index: headerOf(tx).applied})
 	})
 }
 
@@ -173,10 +167,6 @@ func catchCorrupt(err *error) {
 	default:
 		panic(p)
 	}
-}
-
-func appliedOf(tx *bbolt.Tx) uint64 {
-	return binary.BigEndian.Uint64(tx.Bucket(metaBucket).Get(keyApplied))
 }
 
 // Applied is the index of the last entry in the state.
@@ -247,64 +237,69 @@ func (m *Machine) advance(applied uint64) {
 func (m *Machine) Apply(entry *raft.Log) any { return m.ApplyBatch([]*raft.Log{entry})[0] }
 
 // ApplyBatch applies committed entries in one transaction. Each answer is nil or the error that
-// the command's Check gave; entries that the state contains already are skipped.
+// the command's Check gave; entries that the state contains already are skipped. An entry that this
+// version does not understand stops the machine: what stood before it is applied, so that the state
+// does not depend on how entries were batched, and nothing after.
 func (m *Machine) ApplyBatch(entries []*raft.Log) []any {
 	answers := make([]any, len(entries))
-	last, err := m.applyAll(entries, answers)
+	done, err := m.applyAll(entries, answers)
 	if err != nil {
 		err = m.fail(err)
-		for i := range answers {
+		for i := done; i < len(answers); i++ {
 			answers[i] = err
 		}
-		return answers
-	}
-	if last > 0 {
-		m.advance(last)
 	}
 	return answers
 }
 
-func (m *Machine) applyAll(entries []*raft.Log, answers []any) (last uint64, err error) {
+// applyAll applies entries and says how many of them are in the state, and why not all.
+func (m *Machine) applyAll(entries []*raft.Log, answers []any) (done int, err error) {
 	if err := m.Failure(); err != nil {
 		return 0, err
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	defer catchCorrupt(&err)
-	err = m.db.Update(func(tx *bbolt.Tx) error {
-		applied := appliedOf(tx)
-		for i, entry := range entries {
-			if entry.Index <= applied {
-				continue
-			}
-			if entry.Type == raft.LogCommand {
-				refusal, err := m.applyOne(tx, entry)
-				if err != nil {
-					return fmt.Errorf("entry %d: %w", entry.Index, err)
+	var h header
+	var stop error
+	before := m.Applied()
+	err = func() (err error) {
+		defer catchCorrupt(&err)
+		return m.db.Update(func(tx *bbolt.Tx) error {
+			h = headerOf(tx)
+			for _, entry := range entries {
+				if stop = m.applyOne(tx, &h, entry, &answers[done]); stop != nil {
+					break
 				}
-				if refusal != nil {
-					answers[i] = refusal
-				}
+				done++
 			}
-			last = entry.Index
-		}
-		if last == 0 {
-			return nil
-		}
-		return tx.Bucket(metaBucket).Put(keyApplied, binary.BigEndian.AppendUint64(nil, last))
-	})
-	return last, err
+			return h.write(tx)
+		})
+	}()
+	if err != nil {
+		return 0, err
+	}
+	if h.applied > before {
+		m.advance(h.applied)
+	}
+	return done, stop
 }
 
-func (m *Machine) applyOne(tx *bbolt.Tx, entry *raft.Log) (refusal, failure error) {
-	cmd, err := DecodeCommand(m.cfg.Class, entry.Data)
-	if err != nil {
-		return nil, err
+func (m *Machine) applyOne(tx *bbolt.Tx, h *header, entry *raft.Log, answer *any) error {
+	if entry.Index <= h.applied {
+		return nil
 	}
-	view := View{tx: tx, index: entry.Index}
-	if err := cmd.Check(&view); err != nil {
-		return err, nil
+	if entry.Type == raft.LogCommand {
+		cmd, err := DecodeCommand(m.cfg.Class, entry.Data)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", entry.Index, err)
+		}
+		view := View{tx: tx, index: entry.Index}
+		if err := cmd.Check(&view); err != nil {
+			*answer = err
+		} else {
+			cmd.Record(&Writer{View: view, header: h})
+		}
 	}
-	cmd.Record(&Writer{View: view})
-	return nil, nil
+	h.applied = entry.Index
+	return nil
 }

@@ -72,7 +72,7 @@ func (m *Machine) Digest() (index uint64, sum [32]byte, err error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	err = m.db.View(func(tx *bbolt.Tx) error {
-		index = appliedOf(tx)
+		index = headerOf(tx).applied
 		h := sha256.New()
 		if err := dump(h, tx, m.cfg.Class); err != nil {
 			return err
@@ -83,14 +83,16 @@ func (m *Machine) Digest() (index uint64, sum [32]byte, err error) {
 	return index, sum, err
 }
 
-func dump(w io.Writer, tx *bbolt.Tx, class Class) error {
+// dump checks every record that it writes: a snapshot must not spread what a disk has spoilt.
+func dump(w io.Writer, tx *bbolt.Tx, class Class) (err error) {
+	defer catchCorrupt(&err)
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<16)
-	head := binary.BigEndian.AppendUint64(append([]byte(snapMagic), snapFormat, byte(class)), appliedOf(tx))
+	head := binary.BigEndian.AppendUint64(append([]byte(snapMagic), snapFormat, byte(class)), headerOf(tx).applied)
 	if _, err := out.Write(head); err != nil {
 		return err
 	}
-	err := tx.ForEach(func(name []byte, table *bbolt.Bucket) error {
+	err = tx.ForEach(func(name []byte, table *bbolt.Bucket) error {
 		if bytes.Equal(name, metaBucket) {
 			return nil
 		}
@@ -100,7 +102,13 @@ func dump(w io.Writer, tx *bbolt.Tx, class Class) error {
 		if err := writeFields(out, 'T', name); err != nil {
 			return err
 		}
-		return table.ForEach(func(k, v []byte) error { return writeFields(out, 'R', k, v) })
+		return table.ForEach(func(k, v []byte) error {
+			body, err := openValue(string(name), k, v)
+			if err != nil {
+				return err
+			}
+			return writeFields(out, 'R', k, body)
+		})
 	})
 	if err != nil {
 		return err
@@ -128,26 +136,30 @@ func writeFields(w *bufio.Writer, tag byte, fields ...[]byte) error {
 }
 
 // Restore replaces the state by a snapshot's, atomically: a stream that is not whole changes
-// nothing. A snapshot older than the state is read and left: the state holds committed entries
-// only, and must never pass through an older state.
-func (m *Machine) Restore(r io.ReadCloser) error {
-	defer r.Close()
-	path := m.cfg.Path + ".restore"
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+// nothing and is ErrBadSnapshot. A snapshot older than the state is read and left: the state holds
+// committed entries only, and must never pass through an older state.
+func (m *Machine) Restore(r io.ReadCloser) (err error) {
+	defer func() { err = errors.Join(err, r.Close()) }()
+	if err := m.Failure(); err != nil {
+		return err
+	}
+	cfg := m.cfg
+	cfg.Path += ".restore"
+	if err := os.Remove(cfg.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("restore: %w", err)
 	}
-	db, _, err := openState(Config{Path: path, Class: m.cfg.Class, BootID: m.cfg.BootID, Log: m.cfg.Log})
+	db, _, err := openState(cfg)
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	applied, err := load(db, r, m.cfg.Class)
 	if err != nil || applied < m.Applied() {
-		return errors.Join(err, db.Close(), os.Remove(path))
+		return errors.Join(err, db.Close(), os.Remove(cfg.Path))
 	}
 	if err := errors.Join(db.Sync(), db.Close()); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	if err := m.swap(path); err != nil {
+	if err := m.swap(cfg.Path); err != nil {
 		return m.fail(fmt.Errorf("restore: %w", err))
 	}
 	m.advance(applied)
@@ -178,18 +190,22 @@ func load(db *bbolt.DB, r io.Reader, class Class) (applied uint64, err error) {
 	if string(head[:8]) != snapMagic || head[8] != snapFormat || Class(head[9]) != class {
 		return 0, fmt.Errorf("%w: header %x", ErrBadSnapshot, head[:10])
 	}
-	applied = binary.BigEndian.Uint64(head[10:])
+	h := header{class: class, applied: binary.BigEndian.Uint64(head[10:])}
 	for table, more := "", true; more; {
 		err := db.Update(func(tx *bbolt.Tx) (err error) {
-			table, more, err = in.records(tx, table)
+			table, more, err = in.records(tx, table, &h)
 			return err
 		})
 		if err != nil {
 			return 0, err
 		}
 	}
-	return applied, db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(metaBucket).Put(keyApplied, binary.BigEndian.AppendUint64(nil, applied))
+	if _, err := in.r.ReadByte(); !errors.Is(err, io.EOF) {
+		return 0, fmt.Errorf("%w: does not end where it says", ErrBadSnapshot)
+	}
+	return h.applied, db.Update(func(tx *bbolt.Tx) error {
+		h.boot = headerOf(tx).boot
+		return h.write(tx)
 	})
 }
 
@@ -201,10 +217,11 @@ type snapReader struct {
 
 // records reads up to restoreBatch records into tx, the first into table; it says which table it
 // ended in and whether more follows.
-func (s *snapReader) records(tx *bbolt.Tx, table string) (string, bool, error) {
+func (s *snapReader) records(tx *bbolt.Tx, table string, h *header) (string, bool, error) {
 	var bucket *bbolt.Bucket
 	if table != "" {
 		bucket = tx.Bucket([]byte(table))
+		bucket.FillPercent = 0.9
 	}
 	for range restoreBatch {
 		tag, err := s.ReadByte()
@@ -218,10 +235,10 @@ func (s *snapReader) records(tx *bbolt.Tx, table string) (string, bool, error) {
 			var name []byte
 			if name, err = s.field(); err == nil {
 				table = string(name)
-				bucket, err = tx.CreateBucket(name)
+				bucket, err = s.table(tx, name)
 			}
 		case tag == 'R' && bucket != nil:
-			err = s.record(bucket)
+			err = s.record(bucket, table, h)
 		default:
 			err = fmt.Errorf("%w: tag %q", ErrBadSnapshot, tag)
 		}
@@ -232,7 +249,16 @@ func (s *snapReader) records(tx *bbolt.Tx, table string) (string, bool, error) {
 	return table, true, nil
 }
 
-func (s *snapReader) record(bucket *bbolt.Bucket) error {
+func (s *snapReader) table(tx *bbolt.Tx, name []byte) (*bbolt.Bucket, error) {
+	bucket, err := tx.CreateBucket(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: table %q: %w", ErrBadSnapshot, name, err)
+	}
+	bucket.FillPercent = 0.9 // records arrive in order
+	return bucket, nil
+}
+
+func (s *snapReader) record(bucket *bbolt.Bucket, table string, h *header) error {
 	k, err := s.field()
 	if err != nil {
 		return err
@@ -241,8 +267,15 @@ func (s *snapReader) record(bucket *bbolt.Bucket) error {
 	if err != nil {
 		return err
 	}
-	bucket.FillPercent = 0.9 // records arrive in order
-	return bucket.Put(k, v)
+	if bucket.Get(k) != nil {
+		return fmt.Errorf("%w: record %s/%q stands twice", ErrBadSnapshot, table, k)
+	}
+	v = sealValue(table, k, v)
+	if err := bucket.Put(k, v); err != nil {
+		return fmt.Errorf("%w: record %s/%q: %w", ErrBadSnapshot, table, k, err)
+	}
+	h.add(v)
+	return nil
 }
 
 func (s *snapReader) verify() error {

@@ -19,7 +19,10 @@ type View struct {
 func (v *View) Index() uint64 { return v.index }
 
 // Writer records a command. It reads like a View and sees its own writes.
-type Writer struct{ View }
+type Writer struct {
+	View
+	header *header // of the transaction: what it says of the records follows every write
+}
 
 // Table is a named map from ordered keys to records. Tables are declared as variables beside the
 // records that they hold; the state lies in the Machine.
@@ -62,9 +65,12 @@ func (t Table[K, V]) Put(w *Writer, k K, val V) {
 	if err != nil {
 		panic(corruptState{fmt.Errorf("table %s: %w", t.Name, err)})
 	}
+	w.header.remove(bucket.Get([]byte(k)))
+	raw = sealValue(t.Name, []byte(k), raw)
 	if err := bucket.Put([]byte(k), raw); err != nil {
 		panic(corruptState{fmt.Errorf("put %s/%q: %w", t.Name, k, err)})
 	}
+	w.header.add(raw)
 }
 
 // Delete removes the record under k, if any.
@@ -73,6 +79,7 @@ func (t Table[K, V]) Delete(w *Writer, k K) {
 	if bucket == nil {
 		return
 	}
+	w.header.remove(bucket.Get([]byte(k)))
 	if err := bucket.Delete([]byte(k)); err != nil {
 		panic(corruptState{fmt.Errorf("delete %s/%q: %w", t.Name, k, err)})
 	}
@@ -107,7 +114,11 @@ func (t Table[K, V]) walk(v *View, start []byte, in func([]byte) bool) iter.Seq2
 }
 
 func (t Table[K, V]) decode(raw, key []byte, val *V) {
-	if err := decoder.Unmarshal(raw, val); err != nil {
+	body, err := openValue(t.Name, key, raw)
+	if err == nil {
+		err = decoder.Unmarshal(body, val)
+	}
+	if err != nil {
 		panic(corruptState{fmt.Errorf("record %s/%q: %w", t.Name, key, err)})
 	}
 }
