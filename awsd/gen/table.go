@@ -256,7 +256,8 @@ func (t *table) memberCell(m *member, goType string) string {
 	if q := t.queryName(m); q != capital(m.Name) {
 		add("q", q)
 	}
-	if x := t.xmlName(m); x != t.service.defaultXML(capital(m.Name)) {
+	named := m.Traits.has("httpPayload") && m.Traits.has("xmlName") // a document has a name of its own otherwise
+	if x := t.xmlName(m); named || x != t.service.defaultXML(capital(m.Name)) {
 		add("x", x)
 	}
 	if prefix, uri := m.Traits.namespace(); uri != "" {

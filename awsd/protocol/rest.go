@@ -200,7 +200,7 @@ func (d *restReader) payload(f *field, v reflect.Value) (bool, error) {
 
 // root is the document's element when the member is the payload.
 func (f *field) root() string {
-	if f.xml != f.name {
+	if f.named {
 		return f.xml
 	}
 	return f.codec.root

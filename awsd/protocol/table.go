@@ -20,7 +20,7 @@ import (
 //
 //	t=Shape   what it holds; absent for a simple type, of which the Go type says all. *stream: a stream
 //	q=Name    in a query request, unless it is Field
-//	x=Name    in XML, unless it is Field (ec2Query: field)
+//	x=Name    in XML, unless it is Field (ec2Query: field); of a payload: its document, unless it is root
 //	h=Name    an HTTP header     p=Prefix  headers by prefix     u=Name  a query parameter
 //	n=P URI   an XML namespace on the element     d=Format  a timestamp's format
 //	label, payload, flat, attr as Smithy's traits; ! required; ignore: read and dropped
@@ -115,6 +115,7 @@ type field struct {
 	target    string // its shape in the table
 	query     string
 	xml       string
+	named     bool // the table gives xml
 	loc       location
 	wire      string // the name at loc: a header in canonical form, a prefix, a query parameter
 	namespace string // ` xmlns:xsi="…"` or ""
@@ -148,7 +149,7 @@ func (f *field) set(key, value string) (err error) {
 	case "q":
 		f.query = value
 	case "x":
-		f.xml = value
+		f.xml, f.named = value, true
 	case "h":
 		f.loc, f.wire = inHeader, value
 	case "p":

@@ -1,0 +1,134 @@
+package protocol_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os/exec"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"hive/awsd/ec2api"
+	"hive/awsd/iamapi"
+	"hive/awsd/protocol"
+	"hive/awsd/s3api"
+	"hive/awsd/stsapi"
+)
+
+// rig is a service's API beside the SDK's own client of it: the other end of every proof here.
+type rig struct {
+	name       string
+	api        func() *protocol.API
+	operations int // known to the model and the SDK
+	client     func(stackOptions []func(*middleware.Stack) error, transport http.RoundTripper) any
+}
+
+const endpoint = "http://127.0.0.1:1"
+
+var rigs = []rig{
+	{"s3", s3api.API, 112, func(o []func(*middleware.Stack) error, rt http.RoundTripper) any {
+		return s3.New(s3.Options{
+			Region: "us-east-1", APIOptions: o, HTTPClient: httpClient(rt), BaseEndpoint: aws.String(endpoint), UsePathStyle: true,
+			Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", ""), Retryer: aws.NopRetryer{},
+		})
+	}},
+	{"ec2", ec2api.API, 811, func(o []func(*middleware.Stack) error, rt http.RoundTripper) any {
+		return ec2.New(ec2.Options{
+			Region: "us-east-1", APIOptions: o, HTTPClient: httpClient(rt), BaseEndpoint: aws.String(endpoint),
+			Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", ""), Retryer: aws.NopRetryer{},
+		})
+	}},
+	{"iam", iamapi.API, 180, func(o []func(*middleware.Stack) error, rt http.RoundTripper) any {
+		return iam.New(iam.Options{
+			Region: "us-east-1", APIOptions: o, HTTPClient: httpClient(rt), BaseEndpoint: aws.String(endpoint),
+			Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", ""), Retryer: aws.NopRetryer{},
+		})
+	}},
+	{"sts", stsapi.API, 11, func(o []func(*middleware.Stack) error, rt http.RoundTripper) any {
+		return sts.New(sts.Options{
+			Region: "us-east-1", APIOptions: o, HTTPClient: httpClient(rt), BaseEndpoint: aws.String(endpoint),
+			Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", ""), Retryer: aws.NopRetryer{},
+		})
+	}},
+}
+
+func httpClient(rt http.RoundTripper) *http.Client { return &http.Client{Transport: rt} }
+
+// call invokes the client's operation; the output is nil when it failed.
+func call(client any, op string, input any) (output any, err error) {
+	results := reflect.ValueOf(client).MethodByName(op).Call([]reflect.Value{
+		reflect.ValueOf(context.Background()), reflect.ValueOf(input),
+	})
+	if e, ok := results[1].Interface().(error); ok && e != nil {
+		return nil, e
+	}
+	return results[0].Interface(), nil
+}
+
+// unvalidated drops the client's own check of required members.
+func unvalidated(stack *middleware.Stack) error {
+	if _, err := stack.Initialize.Remove("OperationInputValidation"); err != nil {
+		return nil //nolint:nilerr // an operation without required members has no such step
+	}
+	return nil
+}
+
+var errCaptured = errors.New("captured")
+
+// capture stops a request where the SDK's own snapshots were taken: serialised, nothing else.
+type capture struct{ request *smithyhttp.Request }
+
+func (*capture) ID() string { return "capture" }
+
+func (c *capture) HandleFinalize(_ context.Context, in middleware.FinalizeInput, _ middleware.FinalizeHandler) (
+	middleware.FinalizeOutput, middleware.Metadata, error,
+) {
+	c.request = in.Request.(*smithyhttp.Request)
+	return middleware.FinalizeOutput{}, middleware.Metadata{}, errCaptured
+}
+
+func (c *capture) add(stack *middleware.Stack) error { return stack.Finalize.Add(c, middleware.Before) }
+
+// moduleDir is where the module cache keeps an SDK package.
+func moduleDir(t testing.TB, service string) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2/service/"+service).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// body is a verified payload as the server hands it over.
+type body struct {
+	*bytes.Reader
+	sums map[string]string
+}
+
+func newBody(data []byte) body              { return body{bytes.NewReader(data), nil} }
+func (b body) Checksums() map[string]string { return b.sums }
+func (b body) Size() int64                  { return b.Reader.Size() }
+func readAll(t testing.TB, r io.Reader) []byte {
+	t.Helper()
+	b, err := io.ReadAll(r)
+	must(t, err)
+	return b
+}
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
