@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"reflect"
 	"strings"
@@ -32,34 +34,43 @@ type rig struct {
 	name       string
 	api        func() *protocol.API
 	operations int // known to the model and the SDK
-	client     func(stackOptions []func(*middleware.Stack) error, transport http.RoundTripper) any
+	client     func(o clientOptions) any
 }
 
-const endpoint = "http://127.0.0.1:1"
+type clientOptions struct {
+	stack     []func(*middleware.Stack) error
+	transport http.RoundTripper
+}
+
+var (
+	endpoint = aws.String("http://aws.test")
+	signer   = credentials.NewStaticCredentialsProvider("AKID", "SECRET", "")
+)
 
 var rigs = []rig{
-	{"s3", s3api.API, 112, func(o []func(*middleware.Stack) error, rt http.RoundTripper) any {
+	{"s3", s3api.API, 112, func(o clientOptions) any {
 		return s3.New(s3.Options{
-			Region: "us-east-1", APIOptions: o, HTTPClient: httpClient(rt), BaseEndpoint: aws.String(endpoint), UsePathStyle: true,
-			Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", ""), Retryer: aws.NopRetryer{},
+			Region: "us-east-1", APIOptions: o.stack, HTTPClient: httpClient(o.transport), BaseEndpoint: endpoint,
+			Credentials: signer, Retryer: aws.NopRetryer{}, UsePathStyle: true, DisableS3ExpressSessionAuth: aws.Bool(true),
+			ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
 		})
 	}},
-	{"ec2", ec2api.API, 811, func(o []func(*middleware.Stack) error, rt http.RoundTripper) any {
+	{"ec2", ec2api.API, 811, func(o clientOptions) any {
 		return ec2.New(ec2.Options{
-			Region: "us-east-1", APIOptions: o, HTTPClient: httpClient(rt), BaseEndpoint: aws.String(endpoint),
-			Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", ""), Retryer: aws.NopRetryer{},
+			Region: "us-east-1", APIOptions: o.stack, HTTPClient: httpClient(o.transport), BaseEndpoint: endpoint,
+			Credentials: signer, Retryer: aws.NopRetryer{},
 		})
 	}},
-	{"iam", iamapi.API, 180, func(o []func(*middleware.Stack) error, rt http.RoundTripper) any {
+	{"iam", iamapi.API, 180, func(o clientOptions) any {
 		return iam.New(iam.Options{
-			Region: "us-east-1", APIOptions: o, HTTPClient: httpClient(rt), BaseEndpoint: aws.String(endpoint),
-			Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", ""), Retryer: aws.NopRetryer{},
+			Region: "us-east-1", APIOptions: o.stack, HTTPClient: httpClient(o.transport), BaseEndpoint: endpoint,
+			Credentials: signer, Retryer: aws.NopRetryer{},
 		})
 	}},
-	{"sts", stsapi.API, 11, func(o []func(*middleware.Stack) error, rt http.RoundTripper) any {
+	{"sts", stsapi.API, 11, func(o clientOptions) any {
 		return sts.New(sts.Options{
-			Region: "us-east-1", APIOptions: o, HTTPClient: httpClient(rt), BaseEndpoint: aws.String(endpoint),
-			Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", ""), Retryer: aws.NopRetryer{},
+			Region: "us-east-1", APIOptions: o.stack, HTTPClient: httpClient(o.transport), BaseEndpoint: endpoint,
+			Credentials: signer, Retryer: aws.NopRetryer{},
 		})
 	}},
 }
@@ -100,6 +111,18 @@ func (c *capture) HandleFinalize(_ context.Context, in middleware.FinalizeInput,
 }
 
 func (c *capture) add(stack *middleware.Stack) error { return stack.Finalize.Add(c, middleware.Before) }
+
+// serve runs h on a real server and gives a transport that reaches it whatever host is asked for.
+func serve(t testing.TB, h http.HandlerFunc) http.RoundTripper {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", srv.Listener.Addr().String())
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
 
 // moduleDir is where the module cache keeps an SDK package.
 func moduleDir(t testing.TB, service string) string {

@@ -86,7 +86,7 @@ func resend(r rig, api *protocol.API, op, snapshot string) (string, error) {
 		return "", fmt.Errorf("decode: %w", err)
 	}
 	c := &capture{}
-	client := r.client([]func(*middleware.Stack) error{unvalidated, c.add}, nil)
+	client := r.client(clientOptions{stack: []func(*middleware.Stack) error{unvalidated, c.add}})
 	if _, err := call(client, op, in); !errors.Is(err, errCaptured) {
 		return "", fmt.Errorf("serialise: %w", err)
 	}
