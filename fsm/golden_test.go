@@ -20,6 +20,8 @@ var goldenExamples = slices.Concat(
 	clusterGolden,
 	blobGolden,
 	partitionGolden,
+	bucketGolden,
+	objectGolden,
 )
 
 func goldenPath(k Kind) string { return filepath.Join("testdata", "golden", fmt.Sprintf("%d.hex", k)) }

@@ -12,6 +12,10 @@ var kinds = kindTable(slices.Concat(
 	clusterKinds,
 	blobKinds,
 	partitionKinds,
+	bucketKinds,
+	gateKinds,
+	objectKinds,
+	uploadKinds,
 ))
 
 func kindTable(rows []KindEntry) map[Kind]KindEntry {
