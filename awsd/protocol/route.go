@@ -3,6 +3,7 @@ package protocol
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -82,15 +83,38 @@ func (rs *routes) find(r *http.Request) (*Operation, error) {
 		candidates = rs.at[place{r.Method, levelOf(bucket, key)}]
 	}
 	best := choose(candidates, query, r.Header.Get(copySource) != "")
-	if best == nil {
-		return nil, rs.noRoute(candidates, query)
-	}
 	for _, q := range query {
-		if !best.allowed[q.key] && !isSigningQuery(q.key) {
-			return nil, rs.dialect.unknown(q.key)
+		if !isSigningQuery(q.key) && (best == nil || !best.allowed[q.key]) {
+			return nil, rs.refuse(candidates, query, q.key)
 		}
 	}
+	if best == nil {
+		return nil, rs.dialect.missingAction()
+	}
 	return best.op, nil
+}
+
+// refuse answers a query parameter that does not fit: either the operation that it belongs to lacks another
+// one, or there is no such operation.
+func (rs *routes) refuse(candidates []route, query []pair, key string) error {
+	for i := range candidates {
+		c := &candidates[i]
+		if !c.needs(key) {
+			continue
+		}
+		for _, name := range c.required {
+			if _, ok := lookup(query, name); !ok {
+				return Errorf(http.StatusBadRequest, "InvalidArgument", "With the query parameter %s the request needs %s too", key, name)
+			}
+		}
+	}
+	return rs.dialect.unknown(key)
+}
+
+// needs says whether the query parameter is one that selects the operation.
+func (c *route) needs(key string) bool {
+	_, literal := lookup(c.op.literals, key)
+	return literal || slices.Contains(c.required, key)
 }
 
 func levelOf(bucket, key string) string {
@@ -126,13 +150,9 @@ func choose(candidates []route, query []pair, copies bool) *route {
 
 // hasTwin says whether c, which does not copy, has a copying operation beside it: PutObject beside CopyObject.
 func hasTwin(candidates []route, c *route) bool {
-	for i := range candidates {
-		t := &candidates[i]
-		if t.copies && len(t.op.literals) == len(c.op.literals) && len(c.op.literals) == 0 && len(t.required) == len(c.required) {
-			return true
-		}
-	}
-	return false
+	return len(c.op.literals) == 0 && slices.ContainsFunc(candidates, func(t route) bool {
+		return t.copies && len(t.required) == len(c.required)
+	})
 }
 
 func (c *route) matches(query []pair) bool {
@@ -156,22 +176,6 @@ func lookup(query []pair, key string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// noRoute names the parameter that stands in the way, if there is one.
-func (rs *routes) noRoute(candidates []route, query []pair) error {
-	for _, q := range query {
-		if isSigningQuery(q.key) {
-			continue
-		}
-		for i := range candidates {
-			if c := &candidates[i]; len(c.op.literals) > 0 && c.op.literals[0].key == q.key && len(c.required) > 0 {
-				return Errorf(http.StatusBadRequest, "InvalidArgument", "The request needs the query parameter %s", strings.Join(c.required, " and "))
-			}
-		}
-		return rs.dialect.unknown(q.key)
-	}
-	return rs.dialect.missingAction()
 }
 
 // isSigningQuery says whether a query parameter belongs to a signature or is the SDKs' hint.
