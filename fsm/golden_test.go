@@ -20,6 +20,7 @@ var goldenExamples = slices.Concat(
 	clusterGolden,
 	blobGolden,
 	partitionGolden,
+	iamGolden,
 	bucketGolden,
 	objectGolden,
 )

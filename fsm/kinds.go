@@ -12,6 +12,7 @@ var kinds = kindTable(slices.Concat(
 	clusterKinds,
 	blobKinds,
 	partitionKinds,
+	iamKinds,
 	bucketKinds,
 	gateKinds,
 	objectKinds,
