@@ -154,3 +154,16 @@ type Scrub struct {
 type Error struct {
 	Message string `json:"error"`
 }
+
+// FillLag computes each peer's lag behind the highest commit index that any of them reports.
+func (g *PeerGroup) FillLag() {
+	var commit uint64
+	for _, p := range g.Peers {
+		commit = max(commit, p.Commit)
+	}
+	for i := range g.Peers {
+		if p := &g.Peers[i]; p.Error == "" && commit > p.Applied {
+			p.Lag = commit - p.Applied
+		}
+	}
+}
