@@ -1,0 +1,44 @@
+# Hive. `make demo` shows it, `make test` proves it; every other target is for whoever works on it.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.tools/go/bin:$(CURDIR)/.tools/aws/bin:$(PATH)
+
+.PHONY: help build demo test race lint generate bench clean
+
+help:
+	@echo "make demo      install what is needed, build bin/hive, form a cluster of three and use it"
+	@echo "make test      install what is needed and run every test"
+	@echo "make build     write bin/hive"
+	@echo "make race      every Go test under the race detector"
+	@echo "make lint      formatting, vet, staticcheck, import rules, generated code, known vulnerabilities"
+	@echo "make generate  write the generated code and pages again"
+	@echo "make bench     the tables of docs/benchmarks.md, measured here"
+	@echo "make clean     remove what building made"
+
+build:
+	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/hive ./cmd/hive
+
+demo:
+	@test/scripts/install.sh demo
+	@$(MAKE) --no-print-directory build
+	@test/demo.sh
+
+test:
+	@test/scripts/install.sh test
+	@go run -buildvcs=false ./test/run
+
+race:
+	@test/scripts/install.sh test
+	@go run -buildvcs=false ./test/run -race
+
+lint:
+	@test/scripts/install.sh lint
+	@test/scripts/lint.sh
+
+generate:
+	go run -buildvcs=false ./awsd/gen
+
+bench: build
+	go run -buildvcs=false ./test/bench
+
+clean:
+	rm -rf bin
