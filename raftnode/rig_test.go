@@ -1,0 +1,413 @@
+package raftnode
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"hive/fsm"
+)
+
+// network joins the nodes of a test over loopback TCP, and can cut any way between two of them.
+type network struct {
+	mu    sync.Mutex // guards what is below
+	addrs map[string]string
+	cut   map[[2]fsm.NodeID]bool
+	conns map[*link]struct{}
+}
+
+func newNetwork() *network {
+	return &network{
+		addrs: make(map[string]string), cut: make(map[[2]fsm.NodeID]bool), conns: make(map[*link]struct{}),
+	}
+}
+
+// link is a connection that a cut closes.
+type link struct {
+	net.Conn
+	net      *network
+	from, to fsm.NodeID
+}
+
+func (l *link) Close() error {
+	l.net.mu.Lock()
+	delete(l.net.conns, l)
+	l.net.mu.Unlock()
+	return l.Conn.Close()
+}
+
+var errCut = errors.New("no route")
+
+func (n *network) dial(ctx context.Context, from, to fsm.NodeID, what string) (net.Conn, error) {
+	n.mu.Lock()
+	addr, cut := n.addrs[string(to)+what], n.cut[[2]fsm.NodeID{from, to}]
+	n.mu.Unlock()
+	if addr == "" || cut {
+		return nil, &net.OpError{Op: "dial", Err: errCut}
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{Conn: conn, net: n, from: from, to: to}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cut[[2]fsm.NodeID{from, to}] {
+		conn.Close()
+		return nil, &net.OpError{Op: "dial", Err: errCut}
+	}
+	n.conns[l] = struct{}{}
+	return l, nil
+}
+
+// split cuts all ways between the nodes of different sides; a node on no side is left alone.
+func (n *network) split(sides ...[]fsm.NodeID) {
+	n.mu.Lock()
+	n.cut = make(map[[2]fsm.NodeID]bool)
+	for i, a := range sides {
+		for j, b := range sides {
+			for _, from := range a {
+				for _, to := range b {
+					if i != j {
+						n.cut[[2]fsm.NodeID{from, to}] = true
+					}
+				}
+			}
+		}
+	}
+	var broken []*link
+	for l := range n.conns {
+		if n.cut[[2]fsm.NodeID{l.from, l.to}] {
+			broken = append(broken, l)
+		}
+	}
+	n.mu.Unlock()
+	for _, l := range broken {
+		l.Conn.Close()
+	}
+}
+
+func (n *network) heal() { n.split() }
+
+func (n *network) publish(node fsm.NodeID, what, addr string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.addrs[string(node)+what] = addr
+}
+
+// member is a node of a test's group.
+type member struct {
+	*Group
+	id     fsm.NodeID
+	dir    string
+	boot   string
+	server *http.Server
+	done   chan error // Run's answer
+}
+
+// rig is a group of nodes in this process.
+type rig struct {
+	t     testing.TB
+	net   *network
+	class fsm.Class
+	tune  func(*Config)
+	boots atomic.Int64
+
+	mu    sync.Mutex // guards nodes
+	nodes map[fsm.NodeID]*member
+}
+
+func newRig(t testing.TB, tune func(*Config)) *rig {
+	r := &rig{t: t, net: newNetwork(), class: fsm.Index, tune: tune, nodes: make(map[fsm.NodeID]*member)}
+	t.Cleanup(r.closeAll)
+	return r
+}
+
+// start runs a node on dir. The boot id says which run of the machine it is on.
+func (r *rig) start(id fsm.NodeID, dir, boot string) *member {
+	r.t.Helper()
+	m, err := r.open(id, dir, boot)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.run(m)
+	return m
+}
+
+func (r *rig) open(id fsm.NodeID, dir, boot string) (*member, error) {
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	api, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	cfg := Config{
+		Group: "index-0", Class: r.class, Node: id, Dir: dir, BootID: boot, Listener: raw,
+		Dial: func(ctx context.Context, to fsm.NodeID, _ fsm.GroupID) (net.Conn, error) {
+			return r.net.dial(ctx, id, to, "raw")
+		},
+		HTTP: &http.Client{Transport: &http.Transport{
+			DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+				return r.net.dial(ctx, id, fsm.NodeID(strings.TrimSuffix(addr, ":443")), "api")
+			},
+			MaxIdleConnsPerHost: 32,
+		}},
+		Log: testLog(r.t, id),
+	}
+	if r.tune != nil {
+		r.tune(&cfg)
+	}
+	g, err := Open(cfg)
+	if err != nil {
+		return nil, errors.Join(err, raw.Close(), api.Close())
+	}
+	m := &member{Group: g, id: id, dir: dir, boot: boot, done: make(chan error, 1)}
+	m.server = &http.Server{Handler: g.Handler()}
+	go m.server.Serve(api)
+	r.net.publish(id, "raw", raw.Addr().String())
+	r.net.publish(id, "api", api.Addr().String())
+	return m, nil
+}
+
+func (r *rig) run(m *member) {
+	go func() { m.done <- m.Run(context.Background()) }()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.nodes[m.id] = m
+}
+
+// form starts n nodes as voters, and waits until each has caught up.
+func (r *rig) form(n int) []*member {
+	r.t.Helper()
+	ctx := testContext(r.t, 60*time.Second)
+	var out []*member
+	for i := range n {
+		id := fsm.NodeID(fmt.Sprintf("n-%d", i+1))
+		m, err := r.open(id, filepath.Join(r.t.TempDir(), string(id)), "boot")
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if i == 0 {
+			if err := m.Bootstrap(ctx); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+		r.run(m)
+		out = append(out, m)
+		if i > 0 {
+			r.join(ctx, out[0], id)
+		}
+	}
+	return out
+}
+
+func (r *rig) join(ctx context.Context, via *member, id fsm.NodeID) {
+	r.t.Helper()
+	if err := via.AddNonvoter(ctx, id); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := via.WaitCaughtUp(ctx, id, nil); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := via.AddVoter(ctx, id); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// kill ends a node as kill -9 does: from one instant on it writes nothing and says nothing. It answers a
+// copy of the directory as it was then.
+func (r *rig) kill(m *member) (dir string) {
+	r.t.Helper()
+	r.mu.Lock()
+	delete(r.nodes, m.id)
+	var others []fsm.NodeID
+	for id := range r.nodes {
+		others = append(others, id)
+	}
+	r.mu.Unlock()
+	m.store.mu.Lock()
+	m.applier.applying.Lock()
+	r.net.publish(m.id, "raw", "")
+	r.net.publish(m.id, "api", "")
+	m.server.Close()
+	r.net.mu.Lock()
+	var broken []*link
+	for l := range r.net.conns {
+		if l.from == m.id || l.to == m.id {
+			broken = append(broken, l)
+		}
+	}
+	r.net.mu.Unlock()
+	for _, l := range broken {
+		l.Conn.Close()
+	}
+	dir = filepath.Join(r.t.TempDir(), string(m.id))
+	if err := os.CopyFS(dir, os.DirFS(m.dir)); err != nil {
+		r.t.Fatal(err)
+	}
+	// The zombie goes on where nobody sees it.
+	m.cfg.Listener.Close()
+	m.store.mu.Unlock()
+	m.applier.applying.Unlock()
+	go func() {
+		m.Close()
+		<-m.done
+	}()
+	return dir
+}
+
+// stop ends a node in order.
+func (r *rig) stop(m *member) {
+	r.t.Helper()
+	r.mu.Lock()
+	delete(r.nodes, m.id)
+	r.mu.Unlock()
+	if err := m.Close(); err != nil {
+		r.t.Error(err)
+	}
+	if err := <-m.done; err != nil {
+		r.t.Error(err)
+	}
+	m.server.Close()
+}
+
+func (r *rig) members() []*member {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []*member
+	for _, m := range r.nodes {
+		out = append(out, m)
+	}
+	return out
+}
+
+// compare waits until all nodes are at one index and compares their digests.
+func (r *rig) compare() {
+	r.t.Helper()
+	ctx := testContext(r.t, 20*time.Second)
+	for _, m := range r.members() {
+		if err := m.ReadIndex(ctx); err != nil {
+			r.t.Fatalf("%s: %v", m.id, err)
+		}
+	}
+	var first [32]byte
+	var at uint64
+	for i, m := range r.members() {
+		index, sum, err := m.Digest(ctx)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if i == 0 {
+			first, at = sum, index
+		} else if sum != first || index != at {
+			r.t.Errorf("%s: digest %x at %d, another's is %x at %d", m.id, sum[:4], index, first[:4], at)
+		}
+	}
+}
+
+func (r *rig) closeAll() {
+	for _, m := range r.members() {
+		r.stop(m)
+	}
+}
+
+// leader waits for a leader that can answer reads.
+func (r *rig) leader(ctx context.Context) *member {
+	r.t.Helper()
+	for {
+		for _, m := range r.members() {
+			if m.IsLeader() {
+				return m
+			}
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			r.t.Fatal("no leader")
+		}
+	}
+}
+
+func (r *rig) follower(ctx context.Context) *member {
+	r.t.Helper()
+	lead := r.leader(ctx)
+	for _, m := range r.members() {
+		if m != lead {
+			return m
+		}
+	}
+	r.t.Fatal("no follower")
+	return nil
+}
+
+func testContext(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// testLog keeps a node's log and shows it when the test fails.
+func testLog(t testing.TB, id fsm.NodeID) *slog.Logger {
+	if os.Getenv("RAFT_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	var mu sync.Mutex
+	var buf bytes.Buffer
+	t.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if t.Failed() {
+			t.Log(buf.String())
+		}
+	})
+	return slog.New(slog.NewTextHandler(lockedWriter{&mu, &buf}, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", id)
+}
+
+type lockedWriter struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func (w lockedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.w.Write(p)
+}
+
+// set makes a register of a gate: any value may follow any other.
+func set(name string, value uint64) *fsm.OpenGate {
+	return &fsm.OpenGate{Name: fsm.BucketName(name), Owner: "123456789012", Born: value, Seq: 1}
+}
+
+func get(t testing.TB, m *member, name string) uint64 {
+	t.Helper()
+	v, err := lookup(m, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func lookup(m *member, name string) (value uint64, err error) {
+	err = m.View(func(v *fsm.View) error {
+		gate, _ := fsm.Gates.Get(v, fsm.BucketName(name))
+		value = gate.Born
+		return nil
+	})
+	return value, err
+}
