@@ -8,11 +8,16 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -42,43 +47,94 @@ func (s service) defaultXML(field string) string {
 func main() {
 	check := flag.Bool("check", false, "write nothing; exit 1 when a file is out of date")
 	flag.Parse()
-	stale, err := run(*check)
+	root, err := moduleRoot()
+	if err == nil && *check {
+		err = verify(root)
+	} else if err == nil {
+		err = generate(root, os.Stdout)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
 		os.Exit(1)
 	}
-	if *check && len(stale) > 0 {
-		fmt.Fprintf(os.Stderr, "gen: out of date, run `make generate`:\n  %s\n", strings.Join(stale, "\n  "))
-		os.Exit(1)
-	}
 }
 
-func run(check bool) (stale []string, err error) {
-	root, err := moduleRoot()
+// generate writes every file that is out of date below root, and tells log what it joined.
+func generate(root string, log io.Writer) error {
+	for _, s := range services {
+		t, err := join(s)
+		if err != nil {
+			return err
+		}
+		stale, err := t.stale(root)
+		if err != nil {
+			return err
+		}
+		for name, data := range stale {
+			if err := write(filepath.Join(root, name), data); err != nil {
+				return err
+			}
+		}
+		t.report(log)
+	}
+	return nil
+}
+
+// verify is nil when generate would write nothing.
+func verify(root string) error {
+	var names []string
+	for _, s := range services {
+		t, err := join(s)
+		if err != nil {
+			return err
+		}
+		stale, err := t.stale(root)
+		if err != nil {
+			return err
+		}
+		names = slices.AppendSeq(names, maps.Keys(stale))
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return fmt.Errorf("out of date, run `make generate`:\n  %s", strings.Join(names, "\n  "))
+}
+
+func join(s service) (*table, error) {
+	m, err := readModel(s.name)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range services {
-		files, err := generate(s)
-		if err != nil {
+	k, err := readSDK("github.com/aws/aws-sdk-go-v2/service/" + s.name)
+	if err != nil {
+		return nil, err
+	}
+	return newTable(s, m, k)
+}
+
+// stale are the files that differ from what stands below root, by their names from there.
+func (t *table) stale(root string) (map[string][]byte, error) {
+	text, err := t.text()
+	if err != nil {
+		return nil, err
+	}
+	code, err := t.code()
+	if err != nil {
+		return nil, err
+	}
+	base := filepath.Join("awsd", t.service.name+"api", t.service.name+"api_gen")
+	files := map[string][]byte{base + ".txt": text, base + ".go": code}
+	for name, data := range files {
+		old, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		for name, data := range files {
-			rel := filepath.Join("awsd", s.name+"api", name)
-			old, err := os.ReadFile(filepath.Join(root, rel))
-			if err == nil && bytes.Equal(old, data) {
-				continue
-			}
-			stale = append(stale, rel)
-			if check {
-				continue
-			}
-			if err := write(filepath.Join(root, rel), data); err != nil {
-				return nil, err
-			}
+		if err == nil && bytes.Equal(old, data) {
+			delete(files, name)
 		}
 	}
-	return stale, nil
+	return files, nil
 }
 
 func write(file string, data []byte) error {
@@ -88,41 +144,20 @@ func write(file string, data []byte) error {
 	return os.WriteFile(file, data, 0o644)
 }
 
-func generate(s service) (files map[string][]byte, err error) {
-	m, err := readModel(s.name)
-	if err != nil {
-		return nil, err
-	}
-	k, err := readSDK("github.com/aws/aws-sdk-go-v2/service/" + s.name)
-	if err != nil {
-		return nil, err
-	}
-	t, err := newTable(s, m, k)
-	if err != nil {
-		return nil, err
-	}
-	text, err := t.text()
-	if err != nil {
-		return nil, err
-	}
-	code, err := t.code()
-	if err != nil {
-		return nil, err
-	}
-	t.report()
-	return map[string][]byte{s.name + "api_gen.txt": text, s.name + "api_gen.go": code}, nil
-}
-
 // report tells where the model and the SDK part: neither side's surplus can be spoken.
-func (t *table) report() {
-	fmt.Printf("%s: %d operations, %d shapes, %d enums\n", t.service.name, len(t.ops), len(t.lines), len(t.enums))
-	for what, names := range map[string][]string{
-		"operations that only the model has": t.noOperation,
-		"members that only the model has":    t.noMember,
-		"fields that only the SDK has":       t.noShape,
+func (t *table) report(w io.Writer) {
+	fmt.Fprintf(w, "%s: %d operations, %d shapes, %d enums\n", t.service.name, len(t.ops), len(t.lines), len(t.enums))
+	for _, surplus := range []struct {
+		what  string
+		names []string
+	}{
+		{"operations that only the model has", t.noOperation},
+		{"members that only the model has", t.noMember},
+		{"fields that only the SDK has", t.noShape},
 	} {
-		if len(names) > 0 {
-			fmt.Printf("  %d %s: %s\n", len(names), what, strings.Join(names, " "))
+		if len(surplus.names) > 0 {
+			slices.Sort(surplus.names)
+			fmt.Fprintf(w, "  %d %s: %s\n", len(surplus.names), surplus.what, strings.Join(surplus.names, " "))
 		}
 	}
 }

@@ -1,18 +1,21 @@
 package protocol
 
-import (
-	"net/http"
-)
+import "net/http"
 
-// EncodeError answers a request with an error. A HEAD request and a 304 get no body.
+// EncodeError answers a request with an error. A HEAD request and a 304 get no body; an error without a status
+// is the server's fault, 500.
 func (a *API) EncodeError(w http.ResponseWriter, r *http.Request, requestID string, err *Error) {
 	h := w.Header()
 	for name, values := range err.Header {
 		h[name] = values
 	}
 	setRequestID(h, a.protocol, requestID)
-	if r.Method == http.MethodHead || err.Status == http.StatusNotModified {
-		w.WriteHeader(err.Status)
+	status := err.Status
+	if status < http.StatusMultipleChoices {
+		status = http.StatusInternalServerError
+	}
+	if r.Method == http.MethodHead || status == http.StatusNotModified {
+		w.WriteHeader(status)
 		return
 	}
 	x := a.writer()
@@ -22,12 +25,12 @@ func (a *API) EncodeError(w http.ResponseWriter, r *http.Request, requestID stri
 	case "ec2Query":
 		x.ec2Error(err, requestID)
 	case "awsQuery":
-		x.queryError(a.namespace, err, requestID)
+		x.queryError(a.namespace, err, status, requestID)
 	default:
 		x.s3Error(err, r.URL.Path, requestID)
 	}
 	// The client went away when this fails, and there is no other answer left to give it.
-	_ = send(w, err.Status, contentType(a.protocol), x.buf)
+	_ = send(w, status, contentType(a.protocol), x.buf)
 }
 
 func (x *xmlWriter) codeAndMessage(err *Error) {
@@ -53,11 +56,11 @@ func (x *xmlWriter) ec2Error(err *Error, requestID string) {
 	x.close("Response")
 }
 
-func (x *xmlWriter) queryError(namespace string, err *Error, requestID string) {
+func (x *xmlWriter) queryError(namespace string, err *Error, status int, requestID string) {
 	x.open("ErrorResponse", ` xmlns="`+namespace+`"`)
 	x.open("Error", "")
 	fault := "Sender"
-	if err.Status >= http.StatusInternalServerError {
+	if status >= http.StatusInternalServerError {
 		fault = "Receiver"
 	}
 	x.leaf("Type", fault)

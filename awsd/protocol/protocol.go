@@ -28,6 +28,9 @@ type Handlers map[string]Handler
 type Access struct {
 	Action   string
 	Resource string
+	// Context are the condition keys that the operation's input decides, by name in lower case, for
+	// example {"s3:prefix": {"home/"}}. A key that the request does not have is left out.
+	Context map[string][]string
 }
 
 // Body is a request's payload as a handler reads it: already de-chunked. Its signature and its declared

@@ -13,6 +13,8 @@ import (
 const (
 	maxParams = 20_000 // parameters of one request
 	maxDepth  = 32     // segments of one name: shapes may hold themselves
+
+	maxMissing = 20 // names in one complaint
 )
 
 // param is one parameter of a query request.
@@ -124,7 +126,7 @@ func hasSegment(key, prefix string) bool {
 	return strings.HasPrefix(key, prefix) && (len(key) == len(prefix) || key[len(prefix)] == '.')
 }
 
-// below are the parameters under the group's name; err when the name itself has a value too.
+// below is nil when the group is of parameters under its name, and of none at the name itself.
 func (q *queryReader) below(g group, depth int) error {
 	if depth > maxDepth {
 		return q.dialect.malformed("a parameter's name has more than " + strconv.Itoa(maxDepth) + " parts")
@@ -169,7 +171,7 @@ func (q *queryReader) require(c *codec, seen uint64, prefix string) {
 		return
 	}
 	for i := range c.fields {
-		if f := &c.fields[i]; f.required&^seen != 0 {
+		if f := &c.fields[i]; f.required&^seen != 0 && len(q.missing) < maxMissing {
 			q.missing = append(q.missing, prefix+f.query)
 		}
 	}
@@ -328,7 +330,7 @@ func (q *queryReader) entry(c *codec, f *field, g group, depth int, out reflect.
 			return q.stray(part)
 		}
 	}
-	if !keyed {
+	if !keyed && len(q.missing) < maxMissing {
 		q.missing = append(q.missing, g.name()+"."+c.key)
 	}
 	out.SetMapIndex(key, value)

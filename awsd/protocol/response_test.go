@@ -27,7 +27,7 @@ func TestAFilledOutputOfEveryOperationReachesTheSDKsClient(t *testing.T) {
 			if len(ops) != r.operations {
 				t.Errorf("%d operations, want %d", len(ops), r.operations)
 			}
-			link := &responder{api: api}
+			link := &responder{api: api, done: make(chan error, 1)}
 			client := r.client(clientOptions{
 				stack: []func(*middleware.Stack) error{unvalidated}, transport: serve(t, link.ServeHTTP),
 			})
@@ -52,15 +52,15 @@ type responder struct {
 	api    *protocol.API
 	op     *protocol.Operation
 	output any
-	err    error // of encoding
+	done   chan error // what encoding gave
 }
 
 func (l *responder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
-		l.err = err
+		l.done <- err
 		return
 	}
-	l.err = l.api.Encode(w, l.op, "the-request-id", l.output)
+	l.done <- l.api.Encode(w, l.op, "the-request-id", l.output)
 }
 
 func (l *responder) roundTrip(client any, op *protocol.Operation) string {
@@ -78,13 +78,17 @@ func (l *responder) roundTrip(client any, op *protocol.Operation) string {
 			v.Set(reflect.ValueOf(&s))
 		}
 	}
+	select {
+	case <-l.done: // of a request that failed
+	default:
+	}
 	l.op, l.output = op, output.Interface()
 	got, err := call(client, op.Name, input.Interface())
-	if l.err != nil {
-		return "encoding: " + l.err.Error()
-	}
 	if err != nil {
 		return err.Error()
+	}
+	if err := <-l.done; err != nil {
+		return "encoding: " + err.Error()
 	}
 	if d := streamDifference(got); d != "" {
 		return d

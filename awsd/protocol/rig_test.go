@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os/exec"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -121,7 +123,26 @@ func serve(t testing.TB, h http.HandlerFunc) http.RoundTripper {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", srv.Listener.Addr().String())
 	}}
 	t.Cleanup(transport.CloseIdleConnections)
-	return transport
+	return patient{transport}
+}
+
+// patient hands a response over only when the request is wholly written. smithy's client closes the request's
+// body as soon as it has the response's head; when that is while net/http still looks for the body's end, the
+// write fails with EOF and net/http closes the connection under the response. A fast server with a long answer
+// meets this once in ten.
+type patient struct{ http.RoundTripper }
+
+func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
+	wrote := make(chan struct{})
+	var once sync.Once
+	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { once.Do(func() { close(wrote) }) },
+	})
+	resp, err := p.RoundTripper.RoundTrip(r.WithContext(ctx))
+	if err == nil {
+		<-wrote
+	}
+	return resp, err
 }
 
 // moduleDir is where the module cache keeps an SDK package.

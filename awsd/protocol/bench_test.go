@@ -1,0 +1,71 @@
+package protocol_test
+
+import (
+	"bytes"
+	"net/http"
+	"net/url"
+	"reflect"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"hive/awsd/ec2api"
+	"hive/awsd/protocol"
+)
+
+// discard is a ResponseWriter that costs nothing.
+type discard struct{ header http.Header }
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(int)             {}
+
+// benchmark measures routing and decoding a request and encoding an answer.
+func benchmark(b *testing.B, service string, r *http.Request, form url.Values, payload []byte, output any) {
+	b.Helper()
+	api := apiOf(b, service)
+	b.ReportAllocs()
+	for b.Loop() {
+		op, err := api.Route(r, form)
+		must(b, err)
+		_, err = api.Decode(op, r, form, body{bytes.NewReader(payload), nil})
+		must(b, err)
+		must(b, api.Encode(&discard{http.Header{}}, op, "id", output))
+	}
+}
+
+func BenchmarkPutObject(b *testing.B) {
+	r := request(b, "PUT", "/bucket/some/key?x-id=PutObject", "Content-Type", "text/plain", "X-Amz-Meta-Colour", "red",
+		"X-Amz-Checksum-Crc32", "AAAAAA==", "X-Amz-Sdk-Checksum-Algorithm", "CRC32", "Accept-Encoding", "identity")
+	benchmark(b, "s3", r, nil, []byte("hello"), &s3.PutObjectOutput{ETag: aws.String(`"e"`), ChecksumCRC32: aws.String("AAAAAA==")})
+}
+
+func BenchmarkDescribeInstances(b *testing.B) {
+	form := formOf("Action", "DescribeInstances", "Version", "2016-11-15", "Filter.1.Name", "vpc-id", "Filter.1.Value.1", "vpc-1",
+		"InstanceId.1", "i-1", "InstanceId.2", "i-2", "MaxResults", "100")
+	output := &ec2.DescribeInstancesOutput{}
+	(&filler{nesting: map[reflect.Type]int{}}).fill(reflect.ValueOf(output).Elem())
+	benchmark(b, "ec2", request(b, "POST", "/"), form, nil, output)
+}
+
+func BenchmarkGetCallerIdentity(b *testing.B) {
+	output := &sts.GetCallerIdentityOutput{Account: aws.String("123456789012"), Arn: aws.String("arn"), UserId: aws.String("AIDA")}
+	benchmark(b, "sts", request(b, "POST", "/"), formOf("Action", "GetCallerIdentity", "Version", "2011-06-15"), nil, output)
+}
+
+// BenchmarkFirstRequest is what start-up and the first use of an operation cost in the largest service.
+func BenchmarkFirstRequest(b *testing.B) {
+	b.ReportAllocs()
+	form := formOf("Action", "DescribeInstances")
+	r := request(b, "POST", "/")
+	for b.Loop() {
+		var api *protocol.API = ec2api.API()
+		op, err := api.Route(r, form)
+		must(b, err)
+		_, err = api.Decode(op, r, form, nil)
+		must(b, err)
+	}
+}
