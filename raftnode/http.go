@@ -106,21 +106,25 @@ func readAnswer(answer *http.Response, resp any) (err error) {
 	return nil
 }
 
-// Handler answers other nodes of the group, under /raft/<group>/. Whoever mounts it has authenticated them.
+// Handler answers other nodes of the group, under /raft/<group>/, with or without that prefix. Whoever
+// mounts it has authenticated them.
 func (g *Group) Handler() http.Handler {
-	mux := http.NewServeMux()
-	prefix := "/raft/" + string(g.cfg.Group) + "/"
-	handle := func(what string, serve func(*http.Request, *live, []byte) (any, error)) {
-		mux.HandleFunc("POST "+prefix+what, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, serve) })
+	ops := map[string]serveFunc{
+		"propose": g.servePropose, "readindex": g.serveRead, "membership": g.serveMembership, "status": g.serveStatus,
 	}
-	handle("propose", g.servePropose)
-	handle("readindex", g.serveRead)
-	handle("membership", g.serveMembership)
-	handle("status", g.serveStatus)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		op, ok := ops[strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/raft/"+string(g.cfg.Group)), "/")]
+		if !ok || r.Method != http.MethodPost {
+			http.NotFound(w, r)
+			return
+		}
+		g.serve(w, r, op)
+	})
 }
 
-func (g *Group) serve(w http.ResponseWriter, r *http.Request, serve func(*http.Request, *live, []byte) (any, error)) {
+type serveFunc func(*http.Request, *live, []byte) (any, error)
+
+func (g *Group) serve(w http.ResponseWriter, r *http.Request, op serveFunc) {
 	select {
 	case <-g.started:
 	default:
@@ -132,7 +136,7 @@ func (g *Group) serve(w http.ResponseWriter, r *http.Request, serve func(*http.R
 		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
 		return
 	}
-	resp, err := serve(r, g.live, body)
+	resp, err := op(r, g.live, body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
