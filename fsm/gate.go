@@ -75,7 +75,7 @@ func (c *SealGate) Check(v *View) error {
 	if err := gateAccepts(v, c.Name, c.Seq); err != nil {
 		return err
 	}
-	if bucketHolds(v, c.Name) {
+	if BucketHolds(v, c.Name) {
 		return Errorf(ErrInUse, string(c.Name))
 	}
 	return nil
@@ -133,7 +133,8 @@ func gateOpen(v *View, name BucketName, born uint64) error {
 	return nil
 }
 
-func bucketHolds(v *View, name BucketName) bool {
+// BucketHolds tells whether the group has an object or an upload of a bucket.
+func BucketHolds(v *View, name BucketName) bool {
 	inside := ObjectID(name) + "\x00"
 	for range Objects.Scan(v, inside) {
 		return true

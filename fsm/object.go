@@ -72,7 +72,33 @@ type Object struct {
 var Objects = Table[ObjectID, Object]{Name: "object"}
 
 // ObjectHeads reads the same records as Objects, without what a listing does not show.
-var ObjectHeads = Table[ObjectID, ObjectHead]{Name: Objects.Name}
+var ObjectHeads = Table[ObjectID, ObjectLine]{Name: Objects.Name}
+
+// ObjectLine is an Object of which only the head is read.
+type ObjectLine struct {
+	ObjectHead
+	unread
+}
+
+// unread has the fields of Object that ObjectHead has not: a field that is not named is an error.
+type unread struct {
+	F10 skipped `cbor:"10,keyasint"`
+	F11 skipped `cbor:"11,keyasint"`
+	F20 skipped `cbor:"20,keyasint"`
+	F21 skipped `cbor:"21,keyasint"`
+	F22 skipped `cbor:"22,keyasint"`
+	F23 skipped `cbor:"23,keyasint"`
+	F24 skipped `cbor:"24,keyasint"`
+	F25 skipped `cbor:"25,keyasint"`
+	F26 skipped `cbor:"26,keyasint"`
+	F27 skipped `cbor:"27,keyasint"`
+	F28 skipped `cbor:"28,keyasint"`
+}
+
+type skipped struct{}
+
+// UnmarshalCBOR passes over the field's value.
+func (*skipped) UnmarshalCBOR([]byte) error { return nil }
 
 var objectKinds = []KindEntry{
 	{1010, Index, func() Command { return new(PutObject) }},
@@ -86,9 +112,9 @@ type Precondition struct {
 	ETag   string `cbor:"31,keyasint,omitempty"` // there is one, with this entity tag; "*" is any
 }
 
-// check is ErrExists where there should be no object, ErrNotFound where there should be one, and
+// Check is ErrExists where there should be no object, ErrNotFound where there should be one, and
 // ErrInvalid where it has another entity tag.
-func (p *Precondition) check(v *View, id ObjectID) error {
+func (p *Precondition) Check(v *View, id ObjectID) error {
 	if !p.Absent && p.ETag == "" {
 		return nil
 	}
@@ -105,7 +131,8 @@ func (p *Precondition) check(v *View, id ObjectID) error {
 }
 
 // PutObject records an object whose bytes are stored, and gives up those of the object that it
-// replaces. ErrConflict when the bucket is not open here under Born; Precondition's errors.
+// replaces. ErrConflict when the bucket is not open here under Born; ErrDenied when the bytes were given
+// up; Precondition's errors.
 type PutObject struct {
 	Bucket BucketName `cbor:"1,keyasint"`
 	Born   uint64     `cbor:"2,keyasint"`
@@ -123,13 +150,18 @@ func (c *PutObject) Check(v *View) error {
 	if err := gateOpen(v, c.Bucket, c.Born); err != nil {
 		return err
 	}
-	return c.check(v, NewObjectID(c.Bucket, c.Key))
+	if err := notGivenUp(v, c.Object.Blob); err != nil {
+		return err
+	}
+	return c.Precondition.Check(v, NewObjectID(c.Bucket, c.Key))
 }
 
 // Record replaces the object.
 func (c *PutObject) Record(w *Writer) {
 	id := NewObjectID(c.Bucket, c.Key)
-	dropObject(w, id, c.Object.Modified)
+	if old, ok := Objects.Get(&w.View, id); ok && !sameBlob(old.Blob, c.Object.Blob) {
+		dropObject(w, id, c.Object.Modified)
+	}
 	Objects.Put(w, id, c.Object)
 	if c.Object.Blob != nil {
 		RecordOwed(w, *c.Object.Blob, c.Owed)
@@ -155,7 +187,7 @@ func (c *DeleteObjects) Check(v *View) error {
 		return Errorf(ErrConflict, string(c.Bucket))
 	}
 	for _, key := range c.Keys {
-		if err := c.check(v, NewObjectID(c.Bucket, key)); err != nil {
+		if err := c.Precondition.Check(v, NewObjectID(c.Bucket, key)); err != nil {
 			return err
 		}
 	}
@@ -219,4 +251,16 @@ func dropObject(w *Writer, id ObjectID, now int64) {
 		dropPart(w, part, now)
 	}
 	Manifests.Delete(w, old.Upload)
+}
+
+// A command whose answer was lost may be proposed and recorded again. A blob must not become garbage
+// through its own second recording, nor be referred to once it is garbage.
+
+func sameBlob(a, b *BlobRef) bool { return a != nil && b != nil && a.ID == b.ID }
+
+func notGivenUp(v *View, blob *BlobRef) error {
+	if blob != nil && garbageTable.Has(v, blob.ID.key()) {
+		return Errorf(ErrDenied, blob.ID.String())
+	}
+	return nil
 }

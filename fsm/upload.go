@@ -98,7 +98,7 @@ func (c *CreateUpload) Record(w *Writer) {
 }
 
 // PutPart records a part whose bytes are stored, and gives up those of the part that it replaces.
-// ErrNotFound when there is no such upload.
+// ErrNotFound when there is no such upload, ErrDenied when the bytes were given up.
 type PutPart struct {
 	Bucket BucketName `cbor:"1,keyasint"`
 	Key    string     `cbor:"2,keyasint"`
@@ -112,13 +112,19 @@ type PutPart struct {
 func (c *PutPart) Kind() Kind { return 1021 }
 
 // Check refuses an upload that is over. Its bucket cannot have been deleted: an upload keeps it.
-func (c *PutPart) Check(v *View) error { return uploadExists(v, c.Bucket, c.Key, c.ID) }
+func (c *PutPart) Check(v *View) error {
+	if err := uploadExists(v, c.Bucket, c.Key, c.ID); err != nil {
+		return err
+	}
+	return notGivenUp(v, c.Part.Blob)
+}
 
 // Record replaces the part.
 func (c *PutPart) Record(w *Writer) {
 	k := NewPartKey(c.ID, c.Number)
-	old, _ := Parts.Get(&w.View, k)
-	dropPart(w, old, c.Part.Modified)
+	if old, ok := Parts.Get(&w.View, k); ok && !sameBlob(old.Blob, c.Part.Blob) {
+		dropPart(w, old, c.Part.Modified)
+	}
 	Parts.Put(w, k, c.Part)
 	if c.Part.Blob != nil {
 		RecordOwed(w, *c.Part.Blob, c.Owed)
@@ -159,7 +165,7 @@ func (c *CompleteUpload) Check(v *View) error {
 	if next != len(c.Parts) {
 		return Errorf(ErrConflict, string(c.ID))
 	}
-	return c.check(v, NewObjectID(c.Bucket, c.Key))
+	return c.Precondition.Check(v, NewObjectID(c.Bucket, c.Key))
 }
 
 // Record writes the object and its manifest, and ends the upload.
