@@ -35,10 +35,11 @@ var keys = map[string]source{
 	"aws:multifactorauthage":     absent,
 	"aws:tokenissuetime":         absent,
 	// From the operation's input, as the service's Access tells.
-	"s3:prefix":     fromContext("s3:prefix"),
-	"s3:delimiter":  fromContext("s3:delimiter"),
-	"s3:max-keys":   fromContext("s3:max-keys"),
-	"iam:policyarn": fromContext("iam:policyarn"),
+	"s3:prefix":          fromContext("s3:prefix"),
+	"s3:delimiter":       fromContext("s3:delimiter"),
+	"s3:max-keys":        fromContext("s3:max-keys"),
+	"iam:policyarn":      fromContext("iam:policyarn"),
+	"iam:awsservicename": fromContext("iam:awsservicename"),
 }
 
 // principalTag begins the keys of the caller's tags.

@@ -1,0 +1,82 @@
+package iam
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"hive/awsd/protocol"
+	"hive/fsm"
+)
+
+// Causes that Keys and Bootstrap give.
+var (
+	// ErrNoSuchKey is an access key id that no account has.
+	ErrNoSuchKey = errors.New("no such access key")
+	// ErrInactiveKey is an access key that was switched off.
+	ErrInactiveKey = errors.New("access key is inactive")
+	// ErrBadInput is an account id or access key that an operator gave and that cannot be.
+	ErrBadInput = errors.New("cannot be used")
+)
+
+// A refusal of the state machine is a cause and a resource "kind/name"; this table says what AWS calls it.
+// Source: the errors of each action in the IAM API reference; the messages are AWS's.
+var refusals = []struct {
+	cause   error
+	kind    string
+	status  int
+	code    string
+	message string // %s is the name
+}{
+	{fsm.ErrNotFound, "user", http.StatusNotFound, "NoSuchEntity", "The user with name %s cannot be found."},
+	{fsm.ErrNotFound, "access-key", http.StatusNotFound, "NoSuchEntity", "The Access Key with id %s cannot be found."},
+	{fsm.ErrNotFound, "user-policy", http.StatusNotFound, "NoSuchEntity", "The user policy with name %s cannot be found."},
+	{fsm.ErrNotFound, "attachment", http.StatusNotFound, "NoSuchEntity", "Policy %s was not found."},
+	{fsm.ErrNotFound, "attachable", http.StatusNotFound, "NoSuchEntity", "Policy %s does not exist or is not attachable."},
+	{fsm.ErrNotFound, "policy", http.StatusNotFound, "NoSuchEntity", "Policy %s was not found."},
+	{fsm.ErrNotFound, "policy-version", http.StatusNotFound, "NoSuchEntity", "Policy version %s does not exist."},
+	{fsm.ErrNotFound, "account", http.StatusNotFound, "NoSuchEntity", "The account %s cannot be found."},
+	{fsm.ErrExists, "user", http.StatusConflict, "EntityAlreadyExists", "User with name %s already exists."},
+	{fsm.ErrExists, "access-key", http.StatusConflict, "EntityAlreadyExists", "Access Key with id %s already exists."},
+	{fsm.ErrLimit, "quota", http.StatusConflict, "LimitExceeded", "Cannot exceed quota for %s"},
+	{fsm.ErrLimit, "policy-size", http.StatusConflict, "LimitExceeded", "Maximum policy size of 2048 bytes exceeded for user %s"},
+	{fsm.ErrInUse, "access-keys", http.StatusConflict, "DeleteConflict", "Cannot delete entity, must delete access keys first. User: %s"},
+	{fsm.ErrInUse, "user-policies", http.StatusConflict, "DeleteConflict", "Cannot delete entity, must delete policies first. User: %s"},
+	{fsm.ErrInUse, "attachments", http.StatusConflict, "DeleteConflict", "Cannot delete entity, must detach all policies first. User: %s"},
+	{fsm.ErrConflict, "user", http.StatusConflict, "ConcurrentModification", "The request was rejected because user %s was changed by several requests at once. Wait a few moments and submit your request again."},
+	{fsm.ErrInvalid, "", http.StatusBadRequest, codeValidation, "The specified value is invalid: %s"},
+}
+
+const codeValidation = "ValidationError"
+
+// refusal is err in AWS's words where the table has them, and err itself where it is no refusal.
+// userName, if any, is what the request called the user: records name it by id.
+func refusal(err error, userName string) error {
+	var refused *fsm.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	kind, name, _ := strings.Cut(refused.Resource, "/")
+	if kind == "user" && userName != "" {
+		name = userName
+	}
+	for _, row := range refusals {
+		if errors.Is(err, row.cause) && (row.kind == kind || row.kind == "") {
+			return protocol.Errorf(row.status, row.code, row.message, name)
+		}
+	}
+	return fmt.Errorf("IAM has no words for this refusal: %w", err)
+}
+
+func invalid(format string, args ...any) error {
+	return protocol.Errorf(http.StatusBadRequest, codeValidation, format, args...)
+}
+
+func invalidInput(format string, args ...any) error {
+	return protocol.Errorf(http.StatusBadRequest, "InvalidInput", format, args...)
+}
+
+func malformedPolicy(message string) error {
+	return protocol.Errorf(http.StatusBadRequest, "MalformedPolicyDocument", "%s", message)
+}

@@ -1,0 +1,178 @@
+package iam
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"hive/awsd/protocol"
+	"hive/fsm"
+	"hive/internal/fsmtest"
+	"hive/internal/seal"
+)
+
+// follower is a second node: it has its own state, which sees the first node's log when it asks.
+type follower struct {
+	*fsm.Machine
+	leader *fsmtest.Group
+
+	mu   sync.Mutex // guards log
+	log  []*raft.Log
+	down error
+}
+
+func newFollower(t *testing.T, leader *fsmtest.Group) *follower {
+	m, err := fsm.Open(fsm.Config{
+		Path: filepath.Join(t.TempDir(), "state"), Class: fsm.Control, BootID: "b", Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &follower{Machine: m, leader: leader}
+}
+
+// Propose applies cmd on the first node; this one has it in its log only.
+func (f *follower) Propose(ctx context.Context, cmd fsm.Command) error {
+	entry, err := fsm.EncodeCommand(cmd)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.log = append(f.log, &raft.Log{Index: uint64(len(f.log) + 1), Type: raft.LogCommand, Data: entry})
+	return f.leader.Propose(ctx, cmd)
+}
+
+func (f *follower) ReadIndex(context.Context) error {
+	if f.down != nil {
+		return f.down
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ApplyBatch(f.log)
+	return f.Failure()
+}
+
+func TestKeyMadeOnOneNodeIsFoundOnAnotherAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.group = fsmtest.New(t, fsm.Control)
+	behind := newFollower(t, r.group)
+	if err := behind.Propose(t.Context(), r.first.Commands[0]); err != nil {
+		t.Fatal(err)
+	}
+	other := r.on(behind)
+	secret, caller, err := other.keys.Lookup(t.Context(), r.first.AccessKeyID)
+	if err != nil || secret != r.first.SecretAccessKey || !caller.Root || caller.Account != account {
+		t.Fatalf("%+v, %v", caller, err)
+	}
+	toggle := &fsm.UpdateAccessKey{Account: account, ID: fsm.AccessKeyID(r.first.AccessKeyID), Inactive: true}
+	if err := behind.Propose(t.Context(), toggle); err != nil {
+		t.Fatal(err)
+	}
+	if err := behind.ReadIndex(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := other.keys.Lookup(t.Context(), r.first.AccessKeyID); !errors.Is(err, ErrInactiveKey) {
+		t.Errorf("a key that was switched off: %v", err)
+	}
+	toggle.Inactive = false
+	if err := behind.Propose(t.Context(), toggle); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := other.keys.Lookup(t.Context(), r.first.AccessKeyID); err != nil {
+		t.Errorf("a key that was switched on again: %v", err)
+	}
+}
+
+func TestKeysRefuseOnlyWhatTheyCanTell(t *testing.T) {
+	r := newRig(t)
+	for _, id := range []string{"", "AKIANOSUCHKEY0000000", "short", strings.Repeat("A", 200), "AKIA\x00000000000000000"} {
+		if _, _, err := r.keys.Lookup(t.Context(), id); !errors.Is(err, ErrNoSuchKey) {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+	cut := newFollower(t, r.group)
+	cut.down = errors.New("no leader")
+	_, _, err := NewKeys(cut, r.box).Lookup(t.Context(), r.first.AccessKeyID)
+	if !errors.Is(err, cut.down) || errors.Is(err, ErrNoSuchKey) {
+		t.Errorf("a node that cannot ask: %v", err)
+	}
+	wrong, err := seal.New(bytes.Repeat([]byte{8}, seal.KeySize), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := NewKeys(r.group, wrong).Lookup(t.Context(), r.first.AccessKeyID); !errors.Is(err, seal.ErrSealed) {
+		t.Errorf("another seal key: %v", err)
+	}
+}
+
+func TestBootstrapTakesOrDrawsTheFirstKey(t *testing.T) {
+	r := newRig(t)
+	given, err := Bootstrap(BootstrapOptions{
+		AccountID: account, AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "wJalrXUtnFEMI/K7MDENG", Sealer: r.box, Now: started, Rand: rand.Reader,
+	})
+	if err != nil || given.AccessKeyID != "AKIAIOSFODNN7EXAMPLE" || given.SecretAccessKey != "wJalrXUtnFEMI/K7MDENG" {
+		t.Errorf("%v", err)
+	}
+	drawn, err := Bootstrap(BootstrapOptions{Sealer: r.box, Now: started, Rand: rand.Reader})
+	if err != nil || !drawn.AccountID.Valid() || drawn.AccountID[0] == '0' || len(drawn.AccessKeyID) != 20 || len(drawn.SecretAccessKey) != 40 {
+		t.Errorf("%s %s %v", drawn.AccountID, drawn.AccessKeyID, err)
+	}
+	for _, o := range []BootstrapOptions{
+		{AccountID: "123"}, {AccountID: "12345678901a"}, {AccessKeyID: "AKIAIOSFODNN7EXAMPLE"}, {SecretAccessKey: "wJalrXUtnFEMI"},
+		{AccessKeyID: "short", SecretAccessKey: "wJalrXUtnFEMI"}, {AccessKeyID: "AKIA IOSFODNN7EXAMPL", SecretAccessKey: "wJalrXUtnFEMI"},
+		{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "short"}, {AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "with a space"},
+	} {
+		o.Sealer, o.Rand = r.box, rand.Reader
+		_, err := Bootstrap(o)
+		if !errors.Is(err, ErrBadInput) || o.SecretAccessKey != "" && strings.Contains(err.Error(), o.SecretAccessKey) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	if _, err := Bootstrap(BootstrapOptions{Sealer: r.box, Rand: strings.NewReader("")}); err == nil {
+		t.Error("an id was drawn from nothing")
+	}
+}
+
+func BenchmarkLookupAndAuthorize(b *testing.B) {
+	group := fsmtest.New(b, fsm.Control)
+	box := must(seal.New(make([]byte, seal.KeySize), rand.Reader))(b)
+	first := must(Bootstrap(BootstrapOptions{AccountID: account, Sealer: box, Rand: rand.Reader}))(b)
+	user := fsm.User{Account: account, ID: "AIDA1", Name: "alice", Path: "/"}
+	secret := must(box.Seal([]byte("secret"), fsm.AccessKeyID("AKIAALICE00000000000").SealContext()))(b)
+	for _, cmd := range []fsm.Command{
+		first.Commands[0], &fsm.CreateUser{User: user},
+		&fsm.CreateAccessKey{Key: fsm.AccessKey{Account: account, User: "AIDA1", ID: "AKIAALICE00000000000", Secret: secret}},
+		&fsm.AttachUserPolicy{Account: account, User: "AIDA1", ARN: managedPrefix + "AmazonS3FullAccess"},
+	} {
+		if err := group.Propose(b.Context(), cmd); err != nil {
+			b.Fatal(err)
+		}
+	}
+	keys, auth := NewKeys(group, box), NewAuthorizer(group, func() time.Time { return started })
+	need := []protocol.Access{{Action: "s3:GetObject", Resource: "arn:aws:s3:::b/k"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, caller, err := keys.Lookup(b.Context(), "AKIAALICE00000000000")
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := auth.Authorize(b.Context(), &caller, need); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
