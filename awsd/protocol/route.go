@@ -83,10 +83,8 @@ func (rs *routes) find(r *http.Request) (*Operation, error) {
 		candidates = rs.at[place{r.Method, levelOf(bucket, key)}]
 	}
 	best := choose(candidates, query, r.Header.Get(copySource) != "")
-	for _, q := range query {
-		if !isSigningQuery(q.key) && (best == nil || !best.allowed[q.key]) {
-			return nil, rs.refuse(candidates, query, q.key)
-		}
+	if key, ok := best.stranger(query); ok {
+		return nil, rs.refuse(candidates, query, key)
 	}
 	if best == nil {
 		return nil, rs.dialect.missingAction()
@@ -127,8 +125,9 @@ func levelOf(bucket, key string) string {
 	return "service"
 }
 
-// choose finds the best of the candidates. Only where two are equal in all else (ListBuckets and
-// ListDirectoryBuckets) does x-id, which clients send as a hint, decide.
+// choose finds the best of the candidates: the one that asks for most. Where two are equal in that (only
+// ListBuckets and ListDirectoryBuckets are) it is the one that knows all parameters, or the one that x-id,
+// which clients send as a hint, names.
 func choose(candidates []route, query []pair, copies bool) *route {
 	var best *route
 	most := -1
@@ -137,7 +136,10 @@ func choose(candidates []route, query []pair, copies bool) *route {
 		if c.copies != copies && (c.copies || hasTwin(candidates, c)) || !c.matches(query) {
 			continue
 		}
-		weight := 2 * (len(c.op.literals) + len(c.required))
+		weight := 4 * (len(c.op.literals) + len(c.required))
+		if _, ok := c.stranger(query); !ok {
+			weight += 2
+		}
 		if v, ok := lookup(query, "x-id"); ok && v == c.op.Name {
 			weight++
 		}
@@ -146,6 +148,16 @@ func choose(candidates []route, query []pair, copies bool) *route {
 		}
 	}
 	return best
+}
+
+// stranger is the first query parameter that the operation does not have, if there is one.
+func (c *route) stranger(query []pair) (key string, ok bool) {
+	for _, q := range query {
+		if !isSigningQuery(q.key) && (c == nil || !c.allowed[q.key]) {
+			return q.key, true
+		}
+	}
+	return "", false
 }
 
 // hasTwin says whether c, which does not copy, has a copying operation beside it: PutObject beside CopyObject.
