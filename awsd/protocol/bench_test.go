@@ -2,18 +2,21 @@ package protocol_test
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"net/url"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"hive/awsd/ec2api"
-	"hive/awsd/protocol"
 )
 
 // discard is a ResponseWriter that costs nothing.
@@ -56,13 +59,34 @@ func BenchmarkGetCallerIdentity(b *testing.B) {
 	benchmark(b, "sts", request(b, "POST", "/"), formOf("Action", "GetCallerIdentity", "Version", "2011-06-15"), nil, output)
 }
 
+func BenchmarkCompleteMultipartUploadOf10000Parts(b *testing.B) {
+	var doc strings.Builder
+	doc.WriteString("<CompleteMultipartUpload>")
+	for i := range 10_000 {
+		fmt.Fprintf(&doc, "<Part><ETag>&quot;0123456789abcdef0123456789abcdef&quot;</ETag><PartNumber>%d</PartNumber></Part>", i+1)
+	}
+	doc.WriteString("</CompleteMultipartUpload>")
+	benchmark(b, "s3", request(b, "POST", "/b/k?uploadId=u"), nil, []byte(doc.String()), &s3.CompleteMultipartUploadOutput{})
+}
+
+func BenchmarkListObjectsV2Of1000Keys(b *testing.B) {
+	out := &s3.ListObjectsV2Output{}
+	for i := range 1000 {
+		out.Contents = append(out.Contents, s3types.Object{
+			Key: aws.String(fmt.Sprintf("some/prefix/key-%06d", i)), ETag: aws.String(`"0123456789abcdef0123456789abcdef"`),
+			Size: aws.Int64(4096), LastModified: aws.Time(time.Unix(1700000000, 0)), StorageClass: "STANDARD",
+		})
+	}
+	benchmark(b, "s3", request(b, "GET", "/b?list-type=2"), nil, nil, out)
+}
+
 // BenchmarkFirstRequest is what start-up and the first use of an operation cost in the largest service.
 func BenchmarkFirstRequest(b *testing.B) {
 	b.ReportAllocs()
 	form := formOf("Action", "DescribeInstances")
 	r := request(b, "POST", "/")
 	for b.Loop() {
-		var api *protocol.API = ec2api.API()
+		api := ec2api.API()
 		op, err := api.Route(r, form)
 		must(b, err)
 		_, err = api.Decode(op, r, form, nil)

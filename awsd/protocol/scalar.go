@@ -169,7 +169,9 @@ func appendTime(b []byte, format timeFormat, v reflect.Value) []byte {
 	case timeEpoch:
 		return strconv.AppendFloat(b, float64(t.UnixMilli())/1e3, 'f', -1, 64)
 	}
-	return t.AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	b = t.AppendFormat(b, time.RFC3339) // which time has a short way for
+	ms := t.Nanosecond() / 1e6
+	return append(b[:len(b)-1], '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 }
 
 // timeOf spares the copy that an interface would make, where it can.

@@ -138,6 +138,10 @@ func (x *xmlWriter) union(c *codec, v reflect.Value) {
 func appendEscaped(b []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); {
+		if c := s[i]; c > '>' && c < utf8.RuneSelf || c >= '\'' && c < '<' { // most of all text
+			i++
+			continue
+		}
 		esc, width := escape(s[i:])
 		if esc != "" {
 			b = append(b, s[start:i]...)
