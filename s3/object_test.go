@@ -428,4 +428,3 @@ func (b *replacingBlobs) Read(ctx context.Context, ref fsm.BlobRef, off, n int64
 	}
 	return b.memBlobs.Read(ctx, ref, off, n)
 }
-

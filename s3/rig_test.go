@@ -237,7 +237,9 @@ type body struct {
 func (b *body) Size() int64                  { return b.size }
 func (b *body) Checksums() map[string]string { return b.sums }
 
-func textBody(s string) io.Reader { return &body{Reader: bytes.NewReader([]byte(s)), size: int64(len(s))} }
+func textBody(s string) io.Reader {
+	return &body{Reader: bytes.NewReader([]byte(s)), size: int64(len(s))}
+}
 
 // wantCode fails unless err is the answer with this code, or nil for "".
 func wantCode(t testing.TB, err error, code string) {
