@@ -75,7 +75,8 @@ func (v *Verifier) payload(r *http.Request, c *Claim, d dialect) (plan, error) {
 // open makes the payload's reader as planned. r's headers are then those of the decoded payload.
 func (p plan) open(v *Verifier, r *http.Request, c *Claim, key signingKey) (*Body, error) {
 	if p.buffered {
-		return &Body{src: bytes.NewReader(p.form), form: p.form, size: int64(len(p.form)), left: int64(len(p.form))}, nil
+		n := int64(len(p.form))
+		return &Body{src: bytes.NewReader(p.form), form: p.form, buffered: true, size: n, left: n}, nil
 	}
 	b := &Body{src: r.Body, size: r.ContentLength}
 	if r.Body == nil {
@@ -143,20 +144,21 @@ func describeDecoded(r *http.Request, size int64) {
 // as one that reads to io.EOF. Bytes of a chunk are given out before its signature has arrived: whoever
 // keeps them must not call them good before the end. It is for one goroutine.
 type Body struct {
-	src     io.Reader
-	chunks  *chunked // src, when the payload is aws-chunked
-	form    []byte
-	size    int64 // -1: the client did not say
-	left    int64
-	digests []*digest
-	done    error // set once nothing more is to be read
+	src      io.Reader
+	chunks   *chunked // src, when the payload is aws-chunked
+	buffered bool     // the whole payload is in form
+	form     []byte
+	size     int64 // -1: the client did not say
+	left     int64
+	digests  []*digest
+	done     error // set once nothing more is to be read
 }
 
 // Size is the decoded length in bytes, -1 when the client did not say.
 func (b *Body) Size() int64 { return b.size }
 
-// Buffered is the whole payload of a request to a query service; nil for S3.
-func (b *Body) Buffered() []byte { return b.form }
+// Buffered is the whole payload of a request to a query service. ok is false for S3, whose payloads stream.
+func (b *Body) Buffered() (form []byte, ok bool) { return b.form, b.buffered }
 
 // Read reads decoded payload. Errors are *protocol.Error, or the connection's.
 func (b *Body) Read(p []byte) (int, error) {

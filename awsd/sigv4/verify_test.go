@@ -275,8 +275,11 @@ func TestQueryServiceHashesItsForm(t *testing.T) {
 	r := request(t, "POST", "host.test", "/", form, nil)
 	sign(t, r, "iam", testRegion, hex.EncodeToString(sum[:]), noon())
 	_, body, err := testVerifier().Verify(r, Read(r), "iam")
-	if err != nil || string(body.Buffered()) != form || body.Size() != int64(len(form)) {
-		t.Fatalf("form %q, %v", body.Buffered(), err)
+	if err != nil {
+		t.Fatal(explain(err))
+	}
+	if got, ok := body.Buffered(); !ok || string(got) != form || body.Size() != int64(len(form)) {
+		t.Fatalf("form %q, %v", got, ok)
 	}
 	r.Body = io.NopCloser(strings.NewReader(strings.Replace(form, "List", "Dele", 1)))
 	if _, _, err := testVerifier().Verify(r, Read(r), "iam"); err == nil {

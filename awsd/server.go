@@ -1,0 +1,172 @@
+// Package awsd is the front door: it turns an HTTP request of an AWS client into a call of the handler that
+// a service has for it, and the handler's answer into what the client understands. On the way it proves who
+// asks (sigv4), asks whether they may (an Authorizer), and writes the access log.
+//
+// It knows no resource and holds no state of the cluster: what an operation means is its service's business.
+package awsd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"hive/awsd/protocol"
+	"hive/awsd/sigv4"
+	"hive/iam/principal"
+)
+
+// Service is one AWS service: its wire format, the operations that have a handler, and what a caller must
+// be permitted for a request. A nil Access asks for "service:Operation" on "*".
+type Service struct {
+	API      *protocol.API
+	Handlers protocol.Handlers
+	Access   func(c *principal.Caller, op string, input any) []protocol.Access
+}
+
+// Keys knows access keys.
+type Keys interface {
+	// Lookup returns the secret of an access key id and who it speaks for. Errors: iam.ErrNoSuchKey and
+	// iam.ErrInactiveKey, which the client gets as a wrong key; any other is the server's fault.
+	Lookup(ctx context.Context, accessKeyID string) (secret string, caller principal.Caller, err error)
+}
+
+// Authorizer decides whether a caller may do what a request needs.
+type Authorizer interface {
+	// Authorize returns nil, or a *protocol.Error (AccessDenied, 403).
+	Authorize(ctx context.Context, c *principal.Caller, need []protocol.Access) error
+}
+
+// Config is what a Server needs. Region, Services, Keys and Authorizer must be given.
+type Config struct {
+	Region     string
+	Services   []Service
+	Keys       Keys
+	Authorizer Authorizer
+	Clock      func() time.Time // time.Now unless given
+	Log        *slog.Logger     // access log and faults; slog.DiscardHandler unless given
+	Rand       io.Reader        // of request ids; crypto/rand unless given
+	Domains    []string         // a host below one of these names an S3 bucket: "s3.localhost"
+	Progress   time.Duration    // the longest that a client may keep us waiting; a minute unless given
+	Drain      time.Duration    // how long Run waits for requests to end; 30 s unless given
+}
+
+// Server answers AWS clients. It is safe for concurrent use.
+type Server struct {
+	Config
+	verifier *sigv4.Verifier
+	all      *front
+}
+
+// New returns a Server that answers every service at ServeHTTP, and at the listeners that Run is given.
+func New(c Config) *Server {
+	c.setDefaults()
+	s := &Server{Config: c}
+	s.verifier = sigv4.New(sigv4.Config{Region: c.Region, Clock: c.Clock, Lookup: s.lookup})
+	s.all = s.newFront(nil)
+	return s
+}
+
+// ServeHTTP answers one request to any of the services.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.all.ServeHTTP(w, r) }
+
+// front is the server as one listener offers it.
+type front struct {
+	*Server
+	services map[string]*Service // by signing name
+	fallback *Service            // whose words are used when a request does not tell its service
+}
+
+// ServeHTTP answers one request and logs it.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if isHealth(r) {
+		f.answerHealth(w)
+		return
+	}
+	x := f.begin(w, r)
+	defer x.end()
+	if err := x.serve(&x.request); err != nil {
+		x.fail(&x.request, err)
+	}
+}
+
+// serve is the way of every request, from its first byte to the last of its answer.
+func (x *exchange) serve(r *http.Request) error {
+	if err := checkHeaders(r); err != nil {
+		return err
+	}
+	claim := sigv4.Read(r)
+	if err := x.choose(r, claim); err != nil {
+		return err
+	}
+	caller, body, err := x.verifier.Verify(r, claim, x.service.API.Service)
+	if err != nil {
+		return err
+	}
+	x.admit(caller, r)
+	bucketFromHost(r, x.service, x.Domains)
+	form, err := formOf(r, body)
+	if err != nil {
+		return err
+	}
+	op, err := x.route(r, form)
+	if err != nil {
+		return err
+	}
+	handler := x.service.Handlers[op.Name]
+	if handler == nil {
+		return unsupported(x.service.API, op.Name)
+	}
+	if err := expectMD5(r, op, body); err != nil {
+		return err
+	}
+	input, err := x.service.API.Decode(op, r, form, body)
+	if err != nil {
+		return err
+	}
+	if err := x.Authorizer.Authorize(r.Context(), caller, x.service.access(caller, op.Name, input)); err != nil {
+		return err
+	}
+	output, err := handler(r.Context(), caller, input)
+	if err != nil {
+		return err
+	}
+	return x.service.API.Encode(&x.answer, op, x.id, output)
+}
+
+// admit fills in what the request itself tells of its caller.
+func (x *exchange) admit(c *principal.Caller, r *http.Request) {
+	c.SourceIP, c.Secure, c.UserAgent = x.remote, x.secure, r.UserAgent()
+	c.RequestID, c.Region = x.id, x.Region
+	x.caller = c
+}
+
+// access is what the caller must be permitted.
+func (s *Service) access(c *principal.Caller, op string, input any) []protocol.Access {
+	if s.Access == nil {
+		return []protocol.Access{{Action: s.API.Service + ":" + op, Resource: "*"}}
+	}
+	return s.Access(c, op, input)
+}
+
+// fail answers a request that has come to nothing. When the answer has begun already the client must not
+// take what it has for the whole: the connection is cut.
+func (x *exchange) fail(r *http.Request, err error) {
+	var refusal *protocol.Error
+	if !errors.As(err, &refusal) {
+		x.fault = err
+		refusal = internalError(x.service.API)
+	}
+	x.code = refusal.Code
+	if x.answer.status != 0 {
+		x.cut = true
+		return
+	}
+	if r.Context().Err() != nil && x.fault != nil {
+		x.code, x.cut = "ClientGone", true
+		return
+	}
+	x.service.API.EncodeError(&x.answer, r, x.id, refusal)
+}
