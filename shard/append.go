@@ -7,13 +7,8 @@ import (
 	"hive/internal/vfs"
 )
 
-// record is one record on its way to the disk: its header, its payload's checksums, and the
-// buffer that has room for header and table in front of the payload.
-type record struct {
-	header
-	sums []uint32
-	buf  *buffer
-}
+// record is one record on its way to this disk. Its header is written into its buffer.
+type record = Put
 
 // mark is up to where a segment must be durable for an append to be.
 type mark struct {

@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -260,14 +259,21 @@ func (d *disk) pin(number uint32) (*segment, bool) {
 	return s, ok
 }
 
-// pinned are all segments, oldest first, each to be dropped by the caller.
-func (d *disk) pinned() []*segment {
+// each calls fn with every segment, oldest first, that is there when its turn comes.
+func (d *disk) each(fn func(*segment) error) error {
 	d.mu.RLock()
-	defer d.mu.RUnlock()
-	for _, s := range d.segments {
-		s.refs.Add(1)
+	numbers := slices.Sorted(maps.Keys(d.segments))
+	d.mu.RUnlock()
+	for _, n := range numbers {
+		s, ok := d.pin(n)
+		if !ok {
+			continue
+		}
+		if err := errors.Join(fn(s), s.drop()); err != nil {
+			return err
+		}
 	}
-	return slices.SortedFunc(maps.Values(d.segments), func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
+	return nil
 }
 
 // lookup is where a record lies.
@@ -278,38 +284,47 @@ func (d *disk) lookup(s slot) (place, bool) {
 	return p, ok
 }
 
-// held is one shard that this node has of a blob.
-type held struct {
-	shard   uint8
-	records uint32
-	whole   bool // up to its final record, none of them known to be rotten
-	hint    bool // kept for another node
-}
-
 // holds are the shards that this node has of a blob.
-func (d *disk) holds(id ID) (out []held) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
+func (d *disk) holds(id ID) (out []Held) {
+	room := make([]byte, recordRoom)
 	for shard := range uint8(maxShards) {
-		h := held{shard: shard}
-		for seq := uint32(0); ; seq++ {
-			s := slotOf(id, shard, seq)
-			p, ok := d.index[s]
-			if !ok {
-				break
-			}
-			if _, bad := d.rotten[s]; bad {
-				break
-			}
-			h.records++
-			h.hint = p.hint()
-			h.whole = p.final()
+		h, first := d.shardHeld(id, shard)
+		if h.Records == 0 {
+			continue
 		}
-		if h.records > 0 {
-			out = append(out, h)
+		if s, ok := d.pin(first.segment); ok {
+			head, _, err := s.readHeader(first.off, first.length(), room)
+			if err != nil {
+				d.spoil(slotOf(id, shard, 0), first, err)
+				h.Whole = false
+			}
+			h.Key = head.key
+			if err := s.drop(); err != nil {
+				d.cfg.log.Error("close segment", "segment", first.segment, "cause", err)
+			}
 		}
+		out = append(out, h)
 	}
 	return out
+}
+
+// shardHeld is what the lookup knows of a shard, and where its first record lies.
+func (d *disk) shardHeld(id ID, shard uint8) (h Held, first place) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	h.Shard = shard
+	for seq := uint32(0); ; seq++ {
+		s := slotOf(id, shard, seq)
+		p, ok := d.index[s]
+		if _, bad := d.rotten[s]; !ok || bad {
+			return h, first
+		}
+		if seq == 0 {
+			first = p
+		}
+		h.Records++
+		h.Hint, h.Whole = p.hint(), p.final()
+	}
 }
 
 // spoil marks a record as rotten: from now on it is missing.

@@ -94,14 +94,14 @@ func readShard(d *disk, id ID, shard uint8, from, to int64) ([]byte, error) {
 		return nil, err
 	}
 	var out []byte
-	buf := make([]byte, recordRoom+blockSize)
+	buf := make([]byte, PieceRoom)
 	for {
-		b, err := r.next(buf)
+		b, err := r.Next(buf)
 		if errors.Is(err, io.EOF) {
-			return out, r.close()
+			return out, r.Close()
 		}
 		if err != nil {
-			return nil, errors.Join(err, r.close())
+			return nil, errors.Join(err, r.Close())
 		}
 		out = append(out, b...)
 	}
@@ -167,7 +167,7 @@ func TestPartsOfAShardAreReadExactly(t *testing.T) {
 		t.Fatalf("beyond the end: %v", err)
 	}
 	h := d.holds(id)
-	if len(h) != 1 || h[0] != (held{shard: 1, records: 2, whole: true}) {
+	if len(h) != 1 || h[0] != (Held{Shard: 1, Records: 2, Whole: true, Key: h[0].Key}) {
 		t.Fatalf("%+v", h)
 	}
 }

@@ -6,15 +6,6 @@ import (
 	"io"
 )
 
-// pieces is a shard's bytes as they come: from this disk or from another node.
-type pieces interface {
-	// next reads the following piece into buf, which has room for blockSize bytes and recordRoom
-	// more. Pieces end where blocks do. After the last one it answers io.EOF. What it answers
-	// was verified.
-	next(buf []byte) ([]byte, error)
-	close() error
-}
-
 // diskPieces reads a shard from this node's segments.
 type diskPieces struct {
 	d        *disk
@@ -32,21 +23,20 @@ type diskPieces struct {
 
 // open begins to read bytes from..to of a shard. It answers ErrNotFound where this node does not
 // have all of them, ErrCorrupt where it knows them to be rotten. The segments stay open until
-// close, whatever is deleted meanwhile.
+// Close, whatever is deleted meanwhile.
 func (d *disk) open(id ID, shard uint8, from, to int64) (*diskPieces, error) {
 	r := &diskPieces{d: d, id: id, shard: shard, pos: from, end: to, first: uint32(from / groupSize)}
 	last := uint32((to - 1) / groupSize)
-	r.places = make([]place, 0, last-r.first+1)
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	for seq := r.first; seq <= last; seq++ {
 		s := slotOf(id, shard, seq)
 		p, ok := d.index[s]
 		if !ok || min(to, int64(seq+1)*groupSize) > int64(seq)*groupSize+int64(p.length()) {
-			return nil, errors.Join(fmt.Errorf("shard %d of %v: %w", shard, id, ErrNotFound), r.close())
+			return nil, errors.Join(fmt.Errorf("shard %d of %v: %w", shard, id, ErrNotFound), r.Close())
 		}
 		if _, bad := d.rotten[s]; bad {
-			return nil, errors.Join(fmt.Errorf("shard %d of %v: %w", shard, id, ErrCorrupt), r.close())
+			return nil, errors.Join(fmt.Errorf("shard %d of %v: %w", shard, id, ErrCorrupt), r.Close())
 		}
 		r.pinLocked(p.segment)
 		r.places = append(r.places, p)
@@ -66,7 +56,8 @@ func (r *diskPieces) pinLocked(number uint32) {
 	r.pinned[number] = s
 }
 
-func (r *diskPieces) close() error {
+// Close lets the segments go.
+func (r *diskPieces) Close() error {
 	var errs []error
 	for _, s := range r.pinned {
 		errs = append(errs, s.drop())
@@ -75,7 +66,8 @@ func (r *diskPieces) close() error {
 	return errors.Join(errs...)
 }
 
-func (r *diskPieces) next(buf []byte) ([]byte, error) {
+// Next reads and verifies the following block.
+func (r *diskPieces) Next(buf []byte) ([]byte, error) {
 	if r.pos >= r.end {
 		return nil, io.EOF
 	}
@@ -100,6 +92,9 @@ func (r *diskPieces) block(buf []byte, seq uint32, p place) ([]byte, error) {
 		}
 	}
 	head := header{length: p.length()}
+	if len(buf) < recordRoom+n {
+		return nil, io.ErrShortBuffer
+	}
 	block := buf[recordRoom : recordRoom+n]
 	if err := s.readFull(block, int64(p.off)+int64(head.payloadAt()+i*blockSize)); err != nil {
 		return nil, err
