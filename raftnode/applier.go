@@ -64,17 +64,17 @@ type proposal struct {
 // made here.
 type applier struct {
 	machine *fsm.Machine
-	snaps   raft.SnapshotStore
 	fail    func(error)
-	run     uint64
-	notice  chan struct{} // has room for one: entries were applied
-	moved   signal        // fires when entries have come by
+	// restoring is called when a snapshot has been received, before it becomes the state.
+	restoring func() error
+	run       uint64
+	notice    chan struct{} // has room for one: entries were applied
+	moved     signal        // fires when entries have come by
 
 	// applying is held from before entries are applied until their proposals are answered.
 	applying sync.Mutex
 	stopped  error // guarded by applying: why nothing more is applied
 	restores atomic.Uint64
-	config   atomic.Uint64            // index of the membership in force, as far as it is known here
 	last     atomic.Pointer[raft.Log] // the last entry that came by, void ones too; nil for none
 
 	mu      sync.Mutex // guards what is below
@@ -82,13 +82,13 @@ type applier struct {
 	pending map[proposalID]*proposal
 }
 
-func newApplier(m *fsm.Machine, snaps raft.SnapshotStore, fail func(error)) (*applier, error) {
+func newApplier(m *fsm.Machine, fail func(error)) (*applier, error) {
 	var run [8]byte
 	if _, err := rand.Read(run[:]); err != nil {
 		return nil, fmt.Errorf("number of this run: %w", err)
 	}
 	a := &applier{
-		machine: m, snaps: snaps, fail: fail, run: binary.BigEndian.Uint64(run[:]),
+		machine: m, fail: fail, run: binary.BigEndian.Uint64(run[:]),
 		notice: make(chan struct{}, 1), pending: make(map[proposalID]*proposal),
 	}
 	a.moved.init()
@@ -173,9 +173,6 @@ func (a *applier) wait(ctx context.Context, index uint64) error {
 
 // read is an entry's proposal, and whether it is void. A tag of a newer version stops the applier.
 func (a *applier) read(entry *raft.Log) (id proposalID, void bool) {
-	if entry.Type == raft.LogConfiguration {
-		a.config.Store(entry.Index)
-	}
 	if entry.Type != raft.LogCommand {
 		return id, false
 	}
@@ -209,8 +206,8 @@ func (a *applier) Restore(r io.ReadCloser) error {
 	a.applying.Lock()
 	defer a.applying.Unlock()
 	a.restores.Add(1)
-	if metas, err := a.snaps.List(); err == nil && len(metas) > 0 {
-		a.config.Store(metas[0].ConfigurationIndex) // the one that r reads
+	if err := a.restoring(); err != nil {
+		return errors.Join(err, r.Close())
 	}
 	return a.machine.Restore(r)
 }

@@ -55,7 +55,7 @@ func (g *Group) Configuration(ctx context.Context) (Configuration, error) {
 }
 
 func (g *Group) configuration(l *live) Configuration {
-	conf := Configuration{Index: g.applier.config.Load()}
+	conf := Configuration{Index: g.store.config()} // first: at worst it is that of an older one
 	for _, s := range l.raft.GetConfiguration().Configuration().Servers {
 		suffrage := Nonvoter
 		if s.Suffrage == raft.Voter {
@@ -239,7 +239,7 @@ func (g *Group) changeMembership(ctx context.Context, l *live, req membershipReq
 	if have := (Server{c.Node, wanted(c.Op)}); slices.Contains(conf.Servers, have) {
 		return nil
 	}
-	if err := g.await1(ctx, g.startChange(l, c)); err != nil {
+	if err := g.outcome(ctx, g.startChange(l, c)); err != nil {
 		return err
 	}
 	g.cfg.Log.Info("membership changed", "group", g.cfg.Group, "change", c.Op, "node", c.Node, "effect", effect.String())
@@ -271,8 +271,8 @@ func (g *Group) startChange(l *live, c Change) raft.Future {
 	}
 }
 
-// await1 waits for one of raft's futures, which know no context.
-func (g *Group) await1(ctx context.Context, f raft.Future) error {
+// outcome waits for one of raft's futures, which know no context.
+func (g *Group) outcome(ctx context.Context, f raft.Future) error {
 	done := make(chan error, 1)
 	go func() { done <- f.Error() }() // ends with leadership, or with raft
 	select {
@@ -291,17 +291,30 @@ func (g *Group) await1(ctx context.Context, f raft.Future) error {
 	}
 }
 
-func (g *Group) transfer(ctx context.Context, l *live, to fsm.NodeID) error {
+// transferTries is how often raft is asked to transfer leadership: it gives up after one heartbeat's time,
+// which a slow disk may need.
+const transferTries = 5
+
+func (g *Group) transfer(ctx context.Context, l *live, to fsm.NodeID) (err error) {
 	if to == g.cfg.Node {
 		return nil
 	}
-	if to == "" {
-		return g.await1(ctx, l.raft.LeadershipTransfer())
-	}
-	if !slices.Contains(g.configuration(l).Servers, Server{to, Voter}) {
+	if to != "" && !slices.Contains(g.configuration(l).Servers, Server{to, Voter}) {
 		return fmt.Errorf("%w as a voter: %s", ErrNotMember, to)
 	}
-	return g.await1(ctx, l.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)))
+	for range transferTries {
+		var f raft.Future
+		if to == "" {
+			f = l.raft.LeadershipTransfer()
+		} else {
+			f = l.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to))
+		}
+		err = g.outcome(ctx, f)
+		if _, leads := leadingTerm(l.raft); err == nil || !leads || ctx.Err() != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("transfer leadership: %w", err)
 }
 
 // WaitCaughtUp returns once node has applied everything that the leader had committed when it was asked,

@@ -79,13 +79,23 @@ func (g *Group) open() (err error) {
 	}
 	base, err := g.reconcile()
 	if err == nil {
-		g.applier, err = newApplier(g.machine, g.snaps, g.fail)
+		g.applier, err = newApplier(g.machine, g.fail)
 	}
 	if err != nil {
 		return errors.Join(err, g.machine.Close())
 	}
-	g.applier.config.Store(max(base.ConfigurationIndex, g.store.config))
+	g.store.noteConfig(base.ConfigurationIndex)
+	g.applier.restoring = g.noteReceived
 	return nil
+}
+
+// noteReceived takes the index of the membership from the newest snapshot.
+func (g *Group) noteReceived() error {
+	all, err := g.snaps.List()
+	if err == nil && len(all) > 0 {
+		g.store.noteConfig(all[0].ConfigurationIndex)
+	}
+	return err
 }
 
 func (g *Group) path(name string) string { return filepath.Join(g.cfg.Dir, name) }
@@ -206,7 +216,9 @@ func (s *logStore) load() error {
 	var term uint64
 	for i := first; i <= s.last && first > 0; i++ {
 		var l raft.Log
-		if err := s.readLog(i, &l); err != nil {
+		if err := s.readLog(i, &l); errors.Is(err, raft.ErrLogNotFound) {
+			return fmt.Errorf("%w: entry %d is missing", ErrLogCorrupt, i)
+		} else if err != nil {
 			return err
 		}
 		if l.Term < term {
@@ -214,7 +226,7 @@ func (s *logStore) load() error {
 		}
 		term = l.Term
 		if l.Type == raft.LogConfiguration {
-			s.config = i
+			s.noteConfigLocked(i)
 		}
 	}
 	for _, key := range []string{keyCurrentTerm, "LastVoteTerm", "LastVoteCand"} {

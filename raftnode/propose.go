@@ -176,7 +176,8 @@ func (g *Group) settle(ctx context.Context, l *live, p *proposal) (settled bool,
 		err = g.machine.Wait(ctx, at.index)
 	}
 	if err != nil {
-		return false, 0, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+		// Not %w: of a proposal that may be recorded, errors.Is must not find ErrNoLeader.
+		return false, 0, fmt.Errorf("%w: %v", ErrUnknownOutcome, err) //nolint:errorlint // see above
 	}
 	g.applier.settled()
 	select {

@@ -25,27 +25,107 @@ type network struct {
 	mu    sync.Mutex // guards what is below
 	addrs map[string]string
 	cut   map[[2]fsm.NodeID]bool
+	hung  map[fsm.NodeID]chan struct{} // closed when the node goes on
 	conns map[*link]struct{}
 }
 
 func newNetwork() *network {
 	return &network{
-		addrs: make(map[string]string), cut: make(map[[2]fsm.NodeID]bool), conns: make(map[*link]struct{}),
+		addrs: make(map[string]string), cut: make(map[[2]fsm.NodeID]bool),
+		hung: make(map[fsm.NodeID]chan struct{}), conns: make(map[*link]struct{}),
 	}
 }
 
-// link is a connection that a cut closes.
+// link is a connection that a cut closes, and on which nothing moves while an end of it hangs.
 type link struct {
 	net.Conn
 	net      *network
 	from, to fsm.NodeID
+	closed   chan struct{}
+	once     sync.Once
+	deadline [2]atomic.Int64 // of reading and writing, Unix nanoseconds; 0 for none
 }
 
 func (l *link) Close() error {
 	l.net.mu.Lock()
 	delete(l.net.conns, l)
 	l.net.mu.Unlock()
+	l.once.Do(func() { close(l.closed) })
 	return l.Conn.Close()
+}
+
+func (l *link) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	if wait := l.pass(0); wait != nil {
+		return 0, wait
+	}
+	return n, err
+}
+
+func (l *link) Write(p []byte) (int, error) {
+	if err := l.pass(1); err != nil {
+		return 0, err
+	}
+	return l.Conn.Write(p)
+}
+
+func (l *link) SetDeadline(t time.Time) error {
+	return errors.Join(l.SetReadDeadline(t), l.SetWriteDeadline(t))
+}
+
+func (l *link) SetReadDeadline(t time.Time) error {
+	l.deadline[0].Store(unixNano(t))
+	return l.Conn.SetReadDeadline(t)
+}
+
+func (l *link) SetWriteDeadline(t time.Time) error {
+	l.deadline[1].Store(unixNano(t))
+	return l.Conn.SetWriteDeadline(t)
+}
+
+func unixNano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// pass waits while an end of the link hangs.
+func (l *link) pass(direction int) error {
+	for _, node := range []fsm.NodeID{l.from, l.to} {
+		l.net.mu.Lock()
+		hung := l.net.hung[node]
+		l.net.mu.Unlock()
+		if hung == nil {
+			continue
+		}
+		var timeout <-chan time.Time
+		if at := l.deadline[direction].Load(); at != 0 {
+			timeout = time.After(time.Until(time.Unix(0, at)))
+		}
+		select {
+		case <-hung:
+		case <-timeout:
+			return os.ErrDeadlineExceeded
+		case <-l.closed:
+			return net.ErrClosed
+		}
+	}
+	return nil
+}
+
+// hang stops everything on the way from and to a node, as if its process were stopped, until resume.
+func (n *network) hang(node fsm.NodeID) (resume func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ch := make(chan struct{})
+	n.hung[node] = ch
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.hung, node)
+		close(ch)
+	}
 }
 
 var errCut = errors.New("no route")
@@ -62,7 +142,7 @@ func (n *network) dial(ctx context.Context, from, to fsm.NodeID, what string) (n
 	if err != nil {
 		return nil, err
 	}
-	l := &link{Conn: conn, net: n, from: from, to: to}
+	l := &link{Conn: conn, net: n, from: from, to: to, closed: make(chan struct{})}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.cut[[2]fsm.NodeID{from, to}] {
@@ -96,7 +176,7 @@ func (n *network) split(sides ...[]fsm.NodeID) {
 	}
 	n.mu.Unlock()
 	for _, l := range broken {
-		l.Conn.Close()
+		l.Close()
 	}
 }
 
@@ -115,7 +195,8 @@ type member struct {
 	dir    string
 	boot   string
 	server *http.Server
-	done   chan error // Run's answer
+	gone   *atomic.Bool // it was killed: it reaches nobody
+	done   chan error   // Run's answer
 }
 
 // rig is a group of nodes in this process.
@@ -156,14 +237,21 @@ func (r *rig) open(id fsm.NodeID, dir, boot string) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
+	gone := new(atomic.Bool)
+	dial := func(ctx context.Context, to fsm.NodeID, what string) (net.Conn, error) {
+		if gone.Load() {
+			return nil, &net.OpError{Op: "dial", Err: errCut}
+		}
+		return r.net.dial(ctx, id, to, what)
+	}
 	cfg := Config{
 		Group: "index-0", Class: r.class, Node: id, Dir: dir, BootID: boot, Listener: raw,
 		Dial: func(ctx context.Context, to fsm.NodeID, _ fsm.GroupID) (net.Conn, error) {
-			return r.net.dial(ctx, id, to, "raw")
+			return dial(ctx, to, "raw")
 		},
 		HTTP: &http.Client{Transport: &http.Transport{
 			DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
-				return r.net.dial(ctx, id, fsm.NodeID(strings.TrimSuffix(addr, ":443")), "api")
+				return dial(ctx, fsm.NodeID(strings.TrimSuffix(addr, ":443")), "api")
 			},
 			MaxIdleConnsPerHost: 32,
 		}},
@@ -176,7 +264,7 @@ func (r *rig) open(id fsm.NodeID, dir, boot string) (*member, error) {
 	if err != nil {
 		return nil, errors.Join(err, raw.Close(), api.Close())
 	}
-	m := &member{Group: g, id: id, dir: dir, boot: boot, done: make(chan error, 1)}
+	m := &member{Group: g, id: id, dir: dir, boot: boot, gone: gone, done: make(chan error, 1)}
 	m.server = &http.Server{Handler: g.Handler()}
 	go m.server.Serve(api)
 	r.net.publish(id, "raw", raw.Addr().String())
@@ -235,11 +323,8 @@ func (r *rig) kill(m *member) (dir string) {
 	r.t.Helper()
 	r.mu.Lock()
 	delete(r.nodes, m.id)
-	var others []fsm.NodeID
-	for id := range r.nodes {
-		others = append(others, id)
-	}
 	r.mu.Unlock()
+	m.gone.Store(true)
 	m.store.mu.Lock()
 	m.applier.applying.Lock()
 	r.net.publish(m.id, "raw", "")
@@ -254,7 +339,7 @@ func (r *rig) kill(m *member) (dir string) {
 	}
 	r.net.mu.Unlock()
 	for _, l := range broken {
-		l.Conn.Close()
+		l.Close()
 	}
 	dir = filepath.Join(r.t.TempDir(), string(m.id))
 	if err := os.CopyFS(dir, os.DirFS(m.dir)); err != nil {
@@ -269,6 +354,14 @@ func (r *rig) kill(m *member) (dir string) {
 		<-m.done
 	}()
 	return dir
+}
+
+// forget lets a node that has stopped by itself go.
+func (r *rig) forget(m *member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.nodes, m.id)
+	m.server.Close()
 }
 
 // stop ends a node in order.
@@ -305,17 +398,30 @@ func (r *rig) compare() {
 			r.t.Fatalf("%s: %v", m.id, err)
 		}
 	}
-	var first [32]byte
-	var at uint64
-	for i, m := range r.members() {
-		index, sum, err := m.Digest(ctx)
-		if err != nil {
-			r.t.Fatal(err)
+	for {
+		sums := map[uint64]map[[32]byte][]fsm.NodeID{}
+		for _, m := range r.members() {
+			index, sum, err := m.Digest(ctx)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			if sums[index] == nil {
+				sums[index] = map[[32]byte][]fsm.NodeID{}
+			}
+			sums[index][sum] = append(sums[index][sum], m.id)
 		}
-		if i == 0 {
-			first, at = sum, index
-		} else if sum != first || index != at {
-			r.t.Errorf("%s: digest %x at %d, another's is %x at %d", m.id, sum[:4], index, first[:4], at)
+		for index, same := range sums {
+			if len(same) > 1 {
+				r.t.Fatalf("digests differ at %d: %x", index, same)
+			}
+		}
+		if len(sums) == 1 {
+			return
+		}
+		select { // what was given up by its proposer may still come
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			r.t.Fatalf("indices stay apart: %x", sums)
 		}
 	}
 }
@@ -410,4 +516,42 @@ func lookup(m *member, name string) (value uint64, err error) {
 		return nil
 	})
 	return value, err
+}
+
+// until waits for a node's status to be as wanted.
+func (m *member) until(ctx context.Context, t testing.TB, want func(Status) bool) Status {
+	t.Helper()
+	for {
+		s, err := m.Status(ctx)
+		if err != nil {
+			t.Fatalf("%s: %v", m.id, err)
+		}
+		if want(s) {
+			return s
+		}
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("%s stays %+v", m.id, s)
+		}
+	}
+}
+
+// others are all nodes but m.
+func (r *rig) others(m *member) []*member {
+	var out []*member
+	for _, o := range r.members() {
+		if o != m {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+func ids(nodes []*member) []fsm.NodeID {
+	var out []fsm.NodeID
+	for _, m := range nodes {
+		out = append(out, m.id)
+	}
+	return out
 }

@@ -153,7 +153,7 @@ func (g *Group) Snapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = g.await1(ctx, l.raft.Snapshot())
+	err = g.outcome(ctx, l.raft.Snapshot())
 	if err != nil {
 		return fmt.Errorf("snapshot of group %s: %w", g.cfg.Group, err)
 	}

@@ -26,10 +26,11 @@ type logStore struct {
 	bolt *raftboltdb.BoltStore
 	fail func(error)
 
-	config uint64 // index of the last membership in the log when it was opened
-
-	mu   sync.Mutex // held while the file is written; guards last
+	mu   sync.Mutex // held while the file is written; guards what is below
 	last uint64     // index of the last entry
+	// configs are the indices of the last two memberships in the log or before it: raft tells them to nobody.
+	// It has at most one that is not committed, and that may be cut off again.
+	configs [2]uint64
 
 	// terms keeps heartbeats, which raft handles outside of its main goroutine, from racing with a change
 	// of the term: see transport.go.
@@ -111,12 +112,35 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		ext = append(ext, l.Extensions...)
 		sealed[i].Extensions = binary.BigEndian.AppendUint32(ext, entryCRC(l, l.Extensions))
 		refs[i] = &sealed[i]
+		if l.Type == raft.LogConfiguration {
+			defer s.noteConfigLocked(l.Index)
+		}
 	}
 	if err := s.bolt.StoreLogs(refs); err != nil {
 		s.fatal("append: %w", err)
 	}
 	s.last = logs[len(logs)-1].Index
 	return nil
+}
+
+func (s *logStore) noteConfigLocked(index uint64) {
+	if index > s.configs[1] {
+		s.configs = [2]uint64{s.configs[1], index}
+	}
+}
+
+// noteConfig says that a membership stands at index: in a snapshot, for one.
+func (s *logStore) noteConfig(index uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noteConfigLocked(index)
+}
+
+// config is the index of the newest membership.
+func (s *logStore) config() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.configs[1]
 }
 
 // DeleteRange removes entries, both ends included.
@@ -126,7 +150,10 @@ func (s *logStore) DeleteRange(low, high uint64) error {
 	if err := s.bolt.DeleteRange(low, high); err != nil {
 		s.fatal("delete entries %d to %d: %w", low, high, err)
 	}
-	if high >= s.last {
+	if high >= s.last { // what a later leader has otherwise
+		if s.configs[1] >= low {
+			s.configs[1] = s.configs[0]
+		}
 		last, err := s.bolt.LastIndex()
 		if err != nil {
 			s.fatal("%w", err)
