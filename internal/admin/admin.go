@@ -144,10 +144,12 @@ type Digest struct {
 
 // Scrub is the answer of POST /v1/scrub: every shard of this node read again.
 type Scrub struct {
-	Blobs   int64    `json:"blobs"`
-	Bytes   int64    `json:"bytes"`
-	Rotten  []string `json:"rotten,omitempty"`  // blob/shard whose checksum is wrong
-	Missing []string `json:"missing,omitempty"` // blob/shard that the state wants here and that is not
+	Records int64 `json:"records"` // read and verified
+	Bytes   int64 `json:"bytes"`
+	Rotten  int64 `json:"rotten"`  // records whose checksum was wrong
+	Missing int64 `json:"missing"` // shards that the state wants here and that were not
+	Mended  int64 `json:"mended"`  // shards made whole from the other nodes
+	Failed  int64 `json:"failed"`  // shards that could not be mended now
 }
 
 // Error is the body of an answer that is not 2xx.

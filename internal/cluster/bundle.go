@@ -71,7 +71,7 @@ var (
 func NewBundle(id fsm.ClusterID, target int, epoch uint64, members []fsm.Member) Bundle {
 	parity := 1
 	switch {
-	case target < 3:
+	case target < 2:
 		parity = 0
 	case target >= 5:
 		parity = 2

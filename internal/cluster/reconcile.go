@@ -13,7 +13,8 @@ import (
 type RaftGroup interface {
 	IsLeader() bool
 	Servers() ([]Server, error)
-	Change(ctx context.Context, s Step) error
+	// Step makes one change of the configuration and returns once it is committed.
+	Step(ctx context.Context, s Step) error
 	// Lag is how many entries a server is behind the leader's commit index.
 	Lag(ctx context.Context, node fsm.NodeID) (uint64, error)
 }
@@ -93,7 +94,7 @@ func (r *Reconciler) step(ctx context.Context) (did bool, err error) {
 		return false, nil
 	}
 	r.Log.Info("membership", "group", r.ID, "step", step.Action, "node", step.Node)
-	if err := r.Raft.Change(ctx, step); err != nil {
+	if err := r.Raft.Step(ctx, step); err != nil {
 		return false, fmt.Errorf("%s %s: %w", step.Action, step.Node, err)
 	}
 	return true, nil

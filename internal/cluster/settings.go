@@ -129,8 +129,11 @@ type Keeper struct {
 	Written func(Bundle)
 }
 
-// retryAck is how long an acknowledgement that found no leader waits.
-const retryAck = time.Second
+const (
+	// retryAck is how long an acknowledgement that found no leader waits.
+	retryAck   = time.Second
+	ackTimeout = 10 * time.Second
+)
 
 // Run follows the control group until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
@@ -156,10 +159,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 		var retry <-chan time.Time
 		acked = max(acked, self.Acked)
 		if self.ID != "" && acked < have {
-			if err := k.Group.Propose(ctx, &fsm.AckEpoch{Node: k.Node, Epoch: have}); err != nil {
-				retry = time.After(retryAck)
-			} else {
+			if k.acknowledge(ctx, have) {
 				acked = have
+			} else {
+				retry = time.After(retryAck)
 			}
 		}
 		select {
@@ -169,6 +172,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// acknowledge tells the cluster; it answers false when that must be tried again.
+func (k *Keeper) acknowledge(ctx context.Context, epoch uint64) bool {
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	return k.Group.Propose(ctx, &fsm.AckEpoch{Node: k.Node, Epoch: epoch}) == nil
 }
 
 func (k *Keeper) believe(c fsm.Cluster) error {
