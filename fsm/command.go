@@ -58,9 +58,17 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// EncodeCommand is the log entry of cmd.
+// EncodeCommand is the log entry of cmd. It answers an error for one that would not decode again, for
+// example with a string that is not UTF-8: in the log it would stop every node for good.
 func EncodeCommand(cmd Command) ([]byte, error) {
+	row, ok := kinds[cmd.Kind()]
+	if !ok {
+		return nil, fmt.Errorf("encode command %d: %w", cmd.Kind(), ErrUnknownKind)
+	}
 	body, err := encoder.Marshal(cmd)
+	if err == nil {
+		err = decoder.Unmarshal(body, row.New())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("encode command %d: %w", cmd.Kind(), err)
 	}

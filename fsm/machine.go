@@ -259,47 +259,97 @@ func (m *Machine) applyAll(entries []*raft.Log, answers []any) (done int, err er
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	var h header
-	var stop error
+	b := batch{class: m.cfg.Class, entries: entries, answers: answers}
 	before := m.Applied()
-	err = func() (err error) {
-		defer catchCorrupt(&err)
-		return m.db.Update(func(tx *bbolt.Tx) error {
-			h = headerOf(tx)
-			for _, entry := range entries {
-				if stop = m.applyOne(tx, &h, entry, &answers[done]); stop != nil {
-					break
-				}
-				done++
-			}
-			return h.write(tx)
-		})
-	}()
-	if err != nil {
-		return 0, err
+	for again := true; again; {
+		if again, err = b.commit(m.db); err != nil {
+			return 0, err
+		}
 	}
-	if h.applied > before {
-		m.advance(h.applied)
+	if b.header.applied > before {
+		m.advance(b.header.applied)
 	}
-	return done, stop
+	return b.done, b.stop
 }
 
-func (m *Machine) applyOne(tx *bbolt.Tx, h *header, entry *raft.Log, answer *any) error {
-	if entry.Index <= h.applied {
-		return nil
+// batch is entries on their way into one transaction.
+type batch struct {
+	class   Class
+	entries []*raft.Log
+	answers []any
+	unfit   map[uint64]error // entries that turned out to write what no table can hold, by index
+	header  header
+	done    int
+	stop    error // why entries[done] and what follows are not applied
+}
+
+// errAgain rolls a transaction back that is to be made again without an unfit entry.
+var errAgain = errors.New("apply the batch again")
+
+// commit applies the batch in one transaction. It answers again when an entry turned out to be unfit
+// after some of it had been written: nothing was committed, and the next try refuses that entry.
+func (b *batch) commit(db *bbolt.DB) (again bool, err error) {
+	err = func() (err error) {
+		defer catchCorrupt(&err)
+		return db.Update(b.apply)
+	}()
+	if errors.Is(err, errAgain) {
+		return true, nil
 	}
-	if entry.Type == raft.LogCommand {
-		cmd, err := DecodeCommand(m.cfg.Class, entry.Data)
+	return false, err
+}
+
+func (b *batch) apply(tx *bbolt.Tx) error {
+	b.header, b.done, b.stop = headerOf(tx), 0, nil
+	for i, entry := range b.entries {
+		refusal, err := b.applyOne(tx, entry)
+		if errors.Is(err, errAgain) {
+			return err
+		}
 		if err != nil {
-			return fmt.Errorf("entry %d: %w", entry.Index, err)
+			b.stop = fmt.Errorf("entry %d: %w", entry.Index, err)
+			break
 		}
-		view := View{tx: tx, index: entry.Index}
-		if err := cmd.Check(&view); err != nil {
-			*answer = err
-		} else {
-			cmd.Record(&Writer{View: view, header: h})
+		if refusal != nil {
+			b.answers[i] = refusal
 		}
+		b.header.applied = max(b.header.applied, entry.Index)
+		b.done++
 	}
-	h.applied = entry.Index
+	return b.header.write(tx)
+}
+
+func (b *batch) applyOne(tx *bbolt.Tx, entry *raft.Log) (refusal, failure error) {
+	if entry.Index <= b.header.applied || entry.Type != raft.LogCommand {
+		return nil, nil
+	}
+	if unfit := b.unfit[entry.Index]; unfit != nil {
+		return unfit, nil
+	}
+	cmd, err := DecodeCommand(b.class, entry.Data)
+	if err != nil {
+		return nil, err
+	}
+	view := View{tx: tx, index: entry.Index}
+	if err := cmd.Check(&view); err != nil {
+		return err, nil
+	}
+	return nil, b.record(cmd, &Writer{View: view, header: &b.header})
+}
+
+func (b *batch) record(cmd Command, w *Writer) (err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case unfitKey:
+			if b.unfit == nil {
+				b.unfit = map[uint64]error{}
+			}
+			b.unfit[w.index], err = p.err, errAgain
+		default:
+			panic(p)
+		}
+	}()
+	cmd.Record(w)
 	return nil
 }

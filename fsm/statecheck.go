@@ -50,6 +50,13 @@ func checkState(path string) (header, error) {
 		return header{}, fmt.Errorf("check state file: %w", err)
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return header{}, fmt.Errorf("check state file: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return header{}, fmt.Errorf("%s is not a file", path)
+	}
 	// The lock that bbolt takes: whoever holds it is writing.
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return header{}, fmt.Errorf("%w: %s: %w", ErrStateInUse, path, err)

@@ -52,8 +52,15 @@ func (t Table[K, V]) Has(v *View, k K) bool {
 	return bucket != nil && bucket.Get([]byte(k)) != nil
 }
 
+// unfitKey is panicked with when a record is put under a key that no table can hold. The Machine refuses
+// the command with ErrInvalid, on every node alike: in the log for good, it must not stop them.
+type unfitKey struct{ err error }
+
 // Put writes val under k and stamps its Rev where it embeds Meta.
 func (t Table[K, V]) Put(w *Writer, k K, val V) {
+	if len(k) == 0 || len(k) > bbolt.MaxKeySize {
+		panic(unfitKey{Errorf(ErrInvalid, "key of %d bytes in table %s", len(k), t.Name)})
+	}
 	if r, ok := any(&val).(interface{ setRev(uint64) }); ok {
 		r.setRev(w.index)
 	}
