@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 
 	"hive/fsm"
@@ -49,7 +48,6 @@ func (n *Node) status() (admin.Status, error) {
 	if err != nil {
 		return out, err
 	}
-	out.Warnings = append(out.Warnings, n.warnings(out)...)
 	return out, n.repairStatus(&out.Repair)
 }
 
@@ -72,25 +70,6 @@ func suffrageName(voter bool) string {
 		return "Voter"
 	}
 	return "Nonvoter"
-}
-
-// warnings say in plain words what is wrong and what to do.
-func (n *Node) warnings(s admin.Status) []string {
-	var out []string
-	for _, g := range s.Groups {
-		if g.Leader == "" {
-			out = append(out, fmt.Sprintf("group %s has no leader: writes wait until a majority of its voters can reach each other", g.Group))
-		}
-	}
-	for _, m := range s.Members {
-		if m.Health == healthDead {
-			out = append(out, fmt.Sprintf("%s does not answer: start it, or take it out with `hive node remove %s`", m.Node, m.Node))
-		}
-	}
-	if s.TargetSize > 0 && !s.Formed {
-		out = append(out, fmt.Sprintf("%d of %d nodes have joined: make join commands with `hive token create`", len(s.Members), s.TargetSize))
-	}
-	return out
 }
 
 func (n *Node) repairStatus(out *admin.Repair) error {
