@@ -1,6 +1,8 @@
 package s3
 
 import (
+	"strconv"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -41,9 +43,9 @@ func Access(_ *principal.Caller, op string, input any) []protocol.Access {
 	case *sdk.GetBucketAclInput:
 		return onBucket("s3:GetBucketAcl", in.Bucket)
 	case *sdk.ListObjectsInput:
-		return onBucket("s3:ListBucket", in.Bucket)
+		return listing(in.Bucket, in.Prefix, in.Delimiter, in.MaxKeys)
 	case *sdk.ListObjectsV2Input:
-		return onBucket("s3:ListBucket", in.Bucket)
+		return listing(in.Bucket, in.Prefix, in.Delimiter, in.MaxKeys)
 	case *sdk.ListMultipartUploadsInput:
 		return onBucket("s3:ListBucketMultipartUploads", in.Bucket)
 	}
@@ -89,6 +91,23 @@ func objectAccess(input any) []protocol.Access {
 		return onObject("s3:ListMultipartUploadParts", in.Bucket, in.Key)
 	}
 	return nil
+}
+
+// listing carries what conditions on a listing ask for: a parameter that was not given has no key.
+func listing(bucket, prefix, delimiter *string, maxKeys *int32) []protocol.Access {
+	need := onBucket("s3:ListBucket", bucket)
+	keys := map[string][]string{}
+	if prefix != nil {
+		keys["s3:prefix"] = []string{*prefix}
+	}
+	if delimiter != nil {
+		keys["s3:delimiter"] = []string{*delimiter}
+	}
+	if maxKeys != nil {
+		keys["s3:max-keys"] = []string{strconv.Itoa(int(*maxKeys))}
+	}
+	need[0].Context = keys
+	return need
 }
 
 // put needs a second permission where it sets tags.

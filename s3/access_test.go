@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -64,6 +65,11 @@ func TestAccessToSeveralThingsNamesEach(t *testing.T) {
 			{Action: "s3:DeleteObject", Resource: "arn:aws:s3:::b/x"}, {Action: "s3:DeleteObject", Resource: "arn:aws:s3:::b/y/z"},
 		}},
 		{&sdk.DeleteObjectsInput{Bucket: str("b")}, []protocol.Access{{Action: "s3:DeleteObject", Resource: "arn:aws:s3:::b/*"}}},
+		{&sdk.ListObjectsV2Input{Bucket: str("b"), Prefix: str("home/"), Delimiter: str(""), MaxKeys: aws.Int32(5)}, []protocol.Access{{
+			Action: "s3:ListBucket", Resource: "arn:aws:s3:::b",
+			Context: map[string][]string{"s3:prefix": {"home/"}, "s3:delimiter": {""}, "s3:max-keys": {"5"}},
+		}}},
+		{&sdk.ListObjectsInput{Bucket: str("b")}, []protocol.Access{{Action: "s3:ListBucket", Resource: "arn:aws:s3:::b", Context: map[string][]string{}}}},
 		{&sdk.PutBucketPolicyInput{Bucket: str("b")}, []protocol.Access{{Action: "s3:Op", Resource: "*"}}},
 	}
 	for _, c := range cases {
