@@ -73,8 +73,8 @@ func (f *front) names() []string {
 
 // guess finds the service of a request whose signature does not tell it.
 func (f *front) guess(r *http.Request) *Service {
-	if len(f.services) == 1 {
-		return f.fallback
+	if len(f.services) == 1 || bucketOf(r.Host, f.Domains) != "" {
+		return f.fallback // S3, where there are several
 	}
 	label, _, _ := strings.Cut(hostname(r.Host), ".")
 	if svc := f.services[label]; svc != nil {

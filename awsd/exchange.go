@@ -1,6 +1,7 @@
 package awsd
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -9,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"hive/awsd/protocol"
@@ -47,7 +47,6 @@ func (f *front) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	if _, err := io.ReadFull(f.Rand, x.random[:]); err != nil {
 		x.fault = fmt.Errorf("making a request id: %w", err)
 	}
-	x.setID()
 	if r.Body != nil && r.Body != http.NoBody {
 		x.wire = newWireBody(w, r.Body, f.Progress)
 		x.request.Body = x.wire
@@ -59,7 +58,9 @@ func (f *front) begin(w http.ResponseWriter, r *http.Request) *exchange {
 func (x *exchange) setID() {
 	b := x.random
 	if x.service.API.Service == "s3" {
-		x.id = strings.ToUpper(hex.EncodeToString(b[:8]))
+		var digits [16]byte
+		hex.Encode(digits[:], b[:8])
+		x.id = string(bytes.ToUpper(digits[:]))
 		return
 	}
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80

@@ -6,52 +6,13 @@
 package awsd
 
 import (
-	"context"
 	"errors"
-	"io"
-	"log/slog"
 	"net/http"
-	"time"
 
 	"hive/awsd/protocol"
 	"hive/awsd/sigv4"
 	"hive/iam/principal"
 )
-
-// Service is one AWS service: its wire format, the operations that have a handler, and what a caller must
-// be permitted for a request. A nil Access asks for "service:Operation" on "*".
-type Service struct {
-	API      *protocol.API
-	Handlers protocol.Handlers
-	Access   func(c *principal.Caller, op string, input any) []protocol.Access
-}
-
-// Keys knows access keys.
-type Keys interface {
-	// Lookup returns the secret of an access key id and who it speaks for. Errors: iam.ErrNoSuchKey and
-	// iam.ErrInactiveKey, which the client gets as a wrong key; any other is the server's fault.
-	Lookup(ctx context.Context, accessKeyID string) (secret string, caller principal.Caller, err error)
-}
-
-// Authorizer decides whether a caller may do what a request needs.
-type Authorizer interface {
-	// Authorize returns nil, or a *protocol.Error (AccessDenied, 403).
-	Authorize(ctx context.Context, c *principal.Caller, need []protocol.Access) error
-}
-
-// Config is what a Server needs. Region, Services, Keys and Authorizer must be given.
-type Config struct {
-	Region     string
-	Services   []Service
-	Keys       Keys
-	Authorizer Authorizer
-	Clock      func() time.Time // time.Now unless given
-	Log        *slog.Logger     // access log and faults; slog.DiscardHandler unless given
-	Rand       io.Reader        // of request ids; crypto/rand unless given
-	Domains    []string         // a host below one of these names an S3 bucket: "s3.localhost"
-	Progress   time.Duration    // the longest that a client may keep us waiting; a minute unless given
-	Drain      time.Duration    // how long Run waits for requests to end; 30 s unless given
-}
 
 // Server answers AWS clients. It is safe for concurrent use.
 type Server struct {
@@ -94,11 +55,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve is the way of every request, from its first byte to the last of its answer.
 func (x *exchange) serve(r *http.Request) error {
-	if err := checkHeaders(r); err != nil {
-		return err
-	}
 	claim := sigv4.Read(r)
 	if err := x.choose(r, claim); err != nil {
+		return err
+	}
+	if err := checkHeaders(r); err != nil {
 		return err
 	}
 	caller, body, err := x.verifier.Verify(r, claim, x.service.API.Service)

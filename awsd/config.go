@@ -1,0 +1,83 @@
+package awsd
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"hive/awsd/protocol"
+	"hive/awsd/sigv4"
+	"hive/iam"
+	"hive/iam/principal"
+)
+
+// Service is one AWS service: its wire format, the operations that have a handler, and what a caller must
+// be permitted for a request. A nil Access asks for "service:Operation" on "*".
+type Service struct {
+	API      *protocol.API
+	Handlers protocol.Handlers
+	Access   func(c *principal.Caller, op string, input any) []protocol.Access
+}
+
+// Keys knows access keys.
+type Keys interface {
+	// Lookup returns the secret of an access key id and who it speaks for. Errors: iam.ErrNoSuchKey and
+	// iam.ErrInactiveKey, which the client gets as a wrong key; any other is the server's fault.
+	Lookup(ctx context.Context, accessKeyID string) (secret string, caller principal.Caller, err error)
+}
+
+// Authorizer decides whether a caller may do what a request needs.
+type Authorizer interface {
+	// Authorize returns nil, or a *protocol.Error (AccessDenied, 403).
+	Authorize(ctx context.Context, c *principal.Caller, need []protocol.Access) error
+}
+
+// Config is what a Server needs. Region, Services, Keys and Authorizer must be given.
+type Config struct {
+	Region     string
+	Services   []Service
+	Keys       Keys
+	Authorizer Authorizer
+	Clock      func() time.Time // time.Now unless given
+	Log        *slog.Logger     // access log and faults; slog.DiscardHandler unless given
+	Rand       io.Reader        // of request ids; crypto/rand unless given
+	Domains    []string         // a host below one of these names an S3 bucket: "s3.localhost"
+	Progress   time.Duration    // the longest that a client may keep us waiting; a minute unless given
+	Drain      time.Duration    // how long Run waits for requests to end; 30 s unless given
+}
+
+// setDefaults fills in what was not given.
+func (c *Config) setDefaults() {
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Progress == 0 {
+		c.Progress = time.Minute
+	}
+	if c.Drain == 0 {
+		c.Drain = 30 * time.Second
+	}
+}
+
+// lookup is Keys.Lookup in sigv4's words. The keys that Keys knows are long-lived ones: with any session
+// token a request is refused.
+func (s *Server) lookup(ctx context.Context, accessKeyID, token string) (string, principal.Caller, error) {
+	secret, caller, err := s.Keys.Lookup(ctx, accessKeyID)
+	switch {
+	case errors.Is(err, iam.ErrNoSuchKey), errors.Is(err, iam.ErrInactiveKey):
+		return "", principal.Caller{}, sigv4.ErrUnknownKey
+	case err == nil && token != "":
+		return "", principal.Caller{}, sigv4.ErrBadToken
+	}
+	caller.AccessKey = accessKeyID
+	return secret, caller, err
+}
