@@ -229,8 +229,26 @@ func (n *Node) transfer(ctx context.Context, ch admin.Change, say func(string)) 
 		if err := g.TransferLeadership(ctx, ch.Node); err != nil {
 			return fmt.Errorf("%s: %w", g.id, err)
 		}
-		leader, _ := g.Leader()
+		leader, err := waitLeader(ctx, g, ch.Node)
+		if err != nil {
+			return err
+		}
 		say(fmt.Sprintf("%s: %s leads", g.id, leader))
 	}
 	return nil
+}
+
+// waitLeader waits until this node sees a leader, the wanted one if there is one.
+func waitLeader(ctx context.Context, g *group, want fsm.NodeID) (fsm.NodeID, error) {
+	for {
+		changed := g.LeaderChanged()
+		if leader, ok := g.Leader(); ok && (want == "" || leader == want) {
+			return leader, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", fmt.Errorf("%s: the new leader is not seen yet: see `hive raft list-peers`", g.id)
+		}
+	}
 }
