@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"hive/fsm"
@@ -497,7 +498,7 @@ func (g *gatherer) candidate() (origin, bool) {
 func (g *gatherer) delivered(shard uint8) bool {
 	return slices.ContainsFunc(g.feeds, func(f *feed) bool {
 		_, ok := f.block(g.stripe)
-		return f.shard == shard && (ok || !f.done)
+		return f.shard == shard && (ok || !f.done && !f.slow)
 	})
 }
 
@@ -505,16 +506,32 @@ func (g *gatherer) delivered(shard uint8) bool {
 func (g *gatherer) ask() {
 	ctx, cancel := context.WithTimeout(g.ctx, g.s.cfg.WriteHedge)
 	defer cancel()
-	for _, node := range g.all {
+	answers := make([][]Held, len(g.all))
+	errs := make([]error, len(g.all))
+	var wg sync.WaitGroup
+	for i, node := range g.all {
 		if !g.up(node) {
 			continue
 		}
-		answers, err := g.s.heldOn(ctx, node, []ID{g.ref.ID})
-		if err != nil {
-			g.failures = append(g.failures, fmt.Errorf("node %s: %w", node, err))
-			continue
+		wg.Go(func() {
+			held, err := g.s.heldOn(ctx, node, []ID{g.ref.ID})
+			switch {
+			case err == nil:
+				answers[i] = held[0]
+			case g.ctx.Err() == nil && ctx.Err() != nil:
+				g.s.health.trip(node, err)
+				fallthrough
+			default:
+				errs[i] = fmt.Errorf("node %s: %w", node, err)
+			}
+		})
+	}
+	wg.Wait()
+	for i, node := range g.all {
+		if errs[i] != nil {
+			g.failures = append(g.failures, errs[i])
 		}
-		for _, h := range answers[0] {
+		for _, h := range answers[i] {
 			if int(h.Shard) < len(g.nodes) && h.Whole {
 				g.extras = append(g.extras, origin{h.Shard, node})
 			}

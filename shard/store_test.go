@@ -216,7 +216,7 @@ func (r *rig) open(id fsm.NodeID) *Store {
 		Node: id, FS: r.fs(id, r.disks[id]), Dir: "/shards", Control: r.control, Index: []Index{indexOf{r.index, id == r.ids[0]}},
 		Peers: faultyPeers{r.peers(), r.faults}, Live: r.live, Now: r.clock.Now, Rand: newByteSource(byte(len(id)) + id[len(id)-1]),
 		Log:        slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
-		WriteHedge: 400 * time.Millisecond, ReadHedge: 50 * time.Millisecond, SegmentSize: 4 << 20, Reserve: 1, ScrubRate: 1 << 40,
+		WriteHedge: 3 * time.Second, ReadHedge: 50 * time.Millisecond, SegmentSize: 4 << 20, Reserve: 1, ScrubRate: 1 << 40,
 	}
 	r.tune(&cfg)
 	s, err := Open(context.Background(), cfg)
