@@ -2,7 +2,6 @@ package s3
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -148,7 +147,7 @@ func getOutput(q question, a *answer) *sdk.GetObjectOutput {
 		AcceptRanges: aws.String("bytes"), ContentLength: &a.span.length, ContentRange: a.span.header(o.Size),
 		ETag: quoted(o.ETag()), LastModified: timeOf(o.Modified), Metadata: o.UserMeta, PartsCount: a.partsCount(q),
 		ContentType: h.contentType, CacheControl: h.cacheControl, ContentDisposition: h.disposition,
-		ContentEncoding: h.encoding, ContentLanguage: h.language, ExpiresString: httpTime(h.expires),
+		ContentEncoding: h.encoding, ContentLanguage: h.language, Expires: h.expires,
 		WebsiteRedirectLocation: h.redirect, TagCount: tagCount(o),
 		ChecksumCRC32: a.sums.CRC32, ChecksumCRC32C: a.sums.CRC32C, ChecksumCRC64NVME: a.sums.CRC64NVME,
 		ChecksumSHA1: a.sums.SHA1, ChecksumSHA256: a.sums.SHA256, ChecksumType: a.sums.Type,
@@ -178,7 +177,7 @@ func (s *Service) HeadObject(ctx context.Context, c *principal.Caller, in *sdk.H
 		AcceptRanges: g.AcceptRanges, ContentLength: g.ContentLength, ContentRange: g.ContentRange,
 		ETag: g.ETag, LastModified: g.LastModified, Metadata: g.Metadata, PartsCount: g.PartsCount,
 		ContentType: g.ContentType, CacheControl: g.CacheControl, ContentDisposition: g.ContentDisposition,
-		ContentEncoding: g.ContentEncoding, ContentLanguage: g.ContentLanguage, ExpiresString: g.ExpiresString,
+		ContentEncoding: g.ContentEncoding, ContentLanguage: g.ContentLanguage, Expires: g.Expires,
 		WebsiteRedirectLocation: g.WebsiteRedirectLocation, TagCount: g.TagCount,
 		ChecksumCRC32: g.ChecksumCRC32, ChecksumCRC32C: g.ChecksumCRC32C, ChecksumCRC64NVME: g.ChecksumCRC64NVME,
 		ChecksumSHA1: g.ChecksumSHA1, ChecksumSHA256: g.ChecksumSHA256, ChecksumType: g.ChecksumType,
@@ -201,7 +200,7 @@ func (q question) headers(o *fsm.Object) given {
 		expires:      q.override.expires,
 	}
 	if h.expires == nil && o.Expires != 0 {
-		h.expires = aws.Time(time.Unix(o.Expires, 0))
+		h.expires = aws.Time(time.Unix(o.Expires, 0).UTC())
 	}
 	return h
 }
@@ -212,13 +211,6 @@ func or(override *string, stored string) *string {
 		return override
 	}
 	return &stored
-}
-
-func httpTime(t *time.Time) *string {
-	if t == nil {
-		return nil
-	}
-	return aws.String(t.UTC().Format(http.TimeFormat))
 }
 
 func (a *answer) partsCount(q question) *int32 {
