@@ -2,6 +2,7 @@ package iam
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -31,9 +32,12 @@ func NewAuthorizer(group Group, clock func() time.Time) *Authorizer {
 // Nobody reaches another account's resources where the ARN tells whose they are: for S3, whose ARNs do
 // not, it is the bucket's owner who is asked, by s3.
 //
-// Policies are read from this node's state: a change made on another node counts when its entry arrives,
-// milliseconds later. Errors: a *protocol.Error with status 403; any other means that it could not be told.
-func (a *Authorizer) Authorize(_ context.Context, c *principal.Caller, need []protocol.Access) error {
+// Policies are read from this node's state, which may lag behind other nodes by milliseconds. A denial is
+// given only after ReadIndex, on a state that has every acknowledged write: what was granted through one
+// node is granted on all at once. What was taken away elsewhere counts when its entry arrives here.
+//
+// Errors: a *protocol.Error with status 403; any other means that it could not be told.
+func (a *Authorizer) Authorize(ctx context.Context, c *principal.Caller, need []protocol.Access) error {
 	if c.Anonymous {
 		return protocol.Errorf(http.StatusForbidden, codeDenied, "Access Denied")
 	}
@@ -45,6 +49,18 @@ func (a *Authorizer) Authorize(_ context.Context, c *principal.Caller, need []pr
 	if c.Root || len(need) == 0 {
 		return nil
 	}
+	err := a.decide(c, need)
+	if refused := (*protocol.Error)(nil); !errors.As(err, &refused) {
+		return err
+	}
+	if err := a.group.ReadIndex(ctx); err != nil {
+		return fmt.Errorf("read policies: %w", err)
+	}
+	return a.decide(c, need)
+}
+
+// decide asks the policies of a user for everything in need.
+func (a *Authorizer) decide(c *principal.Caller, need []protocol.Access) error {
 	docs, tags, err := a.policies(c)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 
 	"hive/awsd/protocol"
 	"hive/fsm"
+	"hive/iam/principal"
 	"hive/internal/fsmtest"
 	"hive/internal/seal"
 )
@@ -95,6 +96,37 @@ func TestKeyMadeOnOneNodeIsFoundOnAnotherAtOnce(t *testing.T) {
 	}
 	if _, _, err := other.keys.Lookup(t.Context(), r.first.AccessKeyID); err != nil {
 		t.Errorf("a key that was switched on again: %v", err)
+	}
+}
+
+func TestPolicyAttachedOnOneNodeCountsOnAnotherAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.group = fsmtest.New(t, fsm.Control)
+	behind := newFollower(t, r.group)
+	other := r.on(behind)
+	user := fsm.User{Account: account, ID: "AIDA1", Name: "alice", Path: "/"}
+	c := &principal.Caller{Account: account, ARN: user.ARN(), UserID: "AIDA1", UserName: "alice"}
+	need := []protocol.Access{{Action: "s3:GetObject", Resource: "arn:aws:s3:::b/k"}}
+	for _, cmd := range []fsm.Command{r.first.Commands[0], &fsm.CreateUser{User: user}} {
+		if err := behind.Propose(t.Context(), cmd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantCode(t, other.auth.Authorize(t.Context(), c, need), 403, "AccessDenied")
+	attach := &fsm.AttachUserPolicy{Account: account, User: "AIDA1", ARN: managedPrefix + "ReadOnlyAccess"}
+	if err := behind.Propose(t.Context(), attach); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.auth.Authorize(t.Context(), c, need); err != nil {
+		t.Error(err)
+	}
+	behind.down = errors.New("no leader")
+	if err := other.auth.Authorize(t.Context(), c, need); err != nil {
+		t.Errorf("what this node knows to be allowed needs no leader: %v", err)
+	}
+	need[0].Action = "s3:PutObject"
+	if err := other.auth.Authorize(t.Context(), c, need); !errors.Is(err, behind.down) {
+		t.Errorf("a denial that cannot be told for sure: %v", err)
 	}
 }
 
