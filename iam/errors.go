@@ -27,25 +27,25 @@ var refusals = []struct {
 	kind    string
 	status  int
 	code    string
-	message string // %s is the name
+	message string // NAME stands for the name
 }{
-	{fsm.ErrNotFound, "user", http.StatusNotFound, "NoSuchEntity", "The user with name %s cannot be found."},
-	{fsm.ErrNotFound, "access-key", http.StatusNotFound, "NoSuchEntity", "The Access Key with id %s cannot be found."},
-	{fsm.ErrNotFound, "user-policy", http.StatusNotFound, "NoSuchEntity", "The user policy with name %s cannot be found."},
-	{fsm.ErrNotFound, "attachment", http.StatusNotFound, "NoSuchEntity", "Policy %s was not found."},
-	{fsm.ErrNotFound, "attachable", http.StatusNotFound, "NoSuchEntity", "Policy %s does not exist or is not attachable."},
-	{fsm.ErrNotFound, "policy", http.StatusNotFound, "NoSuchEntity", "Policy %s was not found."},
-	{fsm.ErrNotFound, "policy-version", http.StatusNotFound, "NoSuchEntity", "Policy version %s does not exist."},
-	{fsm.ErrNotFound, "account", http.StatusNotFound, "NoSuchEntity", "The account %s cannot be found."},
-	{fsm.ErrExists, "user", http.StatusConflict, "EntityAlreadyExists", "User with name %s already exists."},
-	{fsm.ErrExists, "access-key", http.StatusConflict, "EntityAlreadyExists", "Access Key with id %s already exists."},
-	{fsm.ErrLimit, "quota", http.StatusConflict, "LimitExceeded", "Cannot exceed quota for %s"},
-	{fsm.ErrLimit, "policy-size", http.StatusConflict, "LimitExceeded", "Maximum policy size of 2048 bytes exceeded for user %s"},
-	{fsm.ErrInUse, "access-keys", http.StatusConflict, "DeleteConflict", "Cannot delete entity, must delete access keys first. User: %s"},
-	{fsm.ErrInUse, "user-policies", http.StatusConflict, "DeleteConflict", "Cannot delete entity, must delete policies first. User: %s"},
-	{fsm.ErrInUse, "attachments", http.StatusConflict, "DeleteConflict", "Cannot delete entity, must detach all policies first. User: %s"},
-	{fsm.ErrConflict, "user", http.StatusConflict, "ConcurrentModification", "The request was rejected because user %s was changed by several requests at once. Wait a few moments and submit your request again."},
-	{fsm.ErrInvalid, "", http.StatusBadRequest, codeValidation, "The specified value is invalid: %s"},
+	{fsm.ErrNotFound, "user", http.StatusNotFound, "NoSuchEntity", "The user with name NAME cannot be found."},
+	{fsm.ErrNotFound, "access-key", http.StatusNotFound, "NoSuchEntity", "The Access Key with id NAME cannot be found."},
+	{fsm.ErrNotFound, "user-policy", http.StatusNotFound, "NoSuchEntity", "The user policy with name NAME cannot be found."},
+	{fsm.ErrNotFound, "attachment", http.StatusNotFound, "NoSuchEntity", "Policy NAME was not found."},
+	{fsm.ErrNotFound, "attachable", http.StatusNotFound, "NoSuchEntity", "Policy NAME does not exist or is not attachable."},
+	{fsm.ErrNotFound, "policy", http.StatusNotFound, "NoSuchEntity", "Policy NAME was not found."},
+	{fsm.ErrNotFound, "policy-version", http.StatusNotFound, "NoSuchEntity", "Policy version NAME does not exist."},
+	{fsm.ErrNotFound, "account", http.StatusNotFound, "NoSuchEntity", "The account NAME cannot be found."},
+	{fsm.ErrExists, "user", http.StatusConflict, "EntityAlreadyExists", "User with name NAME already exists."},
+	{fsm.ErrExists, "access-key", http.StatusConflict, "EntityAlreadyExists", "Access Key with id NAME already exists."},
+	{fsm.ErrLimit, "quota", http.StatusConflict, "LimitExceeded", "Cannot exceed quota for NAME"},
+	{fsm.ErrLimit, "policy-size", http.StatusConflict, "LimitExceeded", "Maximum policy size of 2048 bytes exceeded for user NAME"},
+	{fsm.ErrInUse, "access-keys", http.StatusConflict, "DeleteConflict", "Cannot delete entity, must delete access keys first."},
+	{fsm.ErrInUse, "user-policies", http.StatusConflict, "DeleteConflict", "Cannot delete entity, must delete policies first."},
+	{fsm.ErrInUse, "attachments", http.StatusConflict, "DeleteConflict", "Cannot delete entity, must detach all policies first."},
+	{fsm.ErrConflict, "user", http.StatusConflict, "ConcurrentModification", "The request was rejected because user NAME was changed by several requests at once. Wait a few moments and submit your request again."},
+	{fsm.ErrInvalid, "", http.StatusBadRequest, codeValidation, "The specified value is invalid: NAME"},
 }
 
 const codeValidation = "ValidationError"
@@ -63,7 +63,7 @@ func refusal(err error, userName string) error {
 	}
 	for _, row := range refusals {
 		if errors.Is(err, row.cause) && (row.kind == kind || row.kind == "") {
-			return protocol.Errorf(row.status, row.code, row.message, name)
+			return protocol.Errorf(row.status, row.code, "%s", strings.ReplaceAll(row.message, "NAME", name))
 		}
 	}
 	return fmt.Errorf("IAM has no words for this refusal: %w", err)

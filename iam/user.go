@@ -70,7 +70,7 @@ func userOut(u fsm.User, tags bool) *types.User {
 		Arn: aws.String(u.ARN()), CreateDate: date(u.Created), Path: aws.String(u.Path),
 		UserId: aws.String(string(u.ID)), UserName: aws.String(u.Name),
 	}
-	if tags {
+	if tags && len(u.Tags) > 0 {
 		out.Tags = tagsOut(u.Tags)
 	}
 	return out
