@@ -72,7 +72,7 @@ type Object struct {
 var Objects = Table[ObjectID, Object]{Name: "object"}
 
 // ObjectHeads reads the same records as Objects, without what a listing does not show.
-var ObjectHeads = Table[ObjectID, ObjectLine]{Name: Objects.Name}
+var ObjectHeads = Table[ObjectID, ObjectLine](Objects)
 
 // ObjectLine is an Object of which only the head is read.
 type ObjectLine struct {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // A snapshot is a canonical dump of the tables, the same bytes on every node at the same index:
@@ -61,7 +62,7 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 
 func (s *snapshot) Release() {
 	// Rollback of a read-only transaction fails only when it is over already.
-	if err := s.tx.Rollback(); err != nil && !errors.Is(err, bbolt.ErrTxClosed) {
+	if err := s.tx.Rollback(); err != nil && !errors.Is(err, berrors.ErrTxClosed) {
 		panic(err)
 	}
 }
