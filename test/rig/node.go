@@ -214,9 +214,21 @@ func (n *Node) Serves(ctx context.Context) error {
 // Endpoint of the AWS API, plain.
 func (n *Node) Endpoint() string { return "http://" + n.IP + ":9999" }
 
+// Proc is the id of a process whose use of the machine counts.
+type Proc int
+
+// Proc is the node's process.
+func (n *Node) Proc() Proc { return Proc(n.PID()) }
+
+// Memory is a field of the process's /proc/PID/status: see Proc.
+func (n *Node) Memory(field string) (int64, error) { return n.Proc().Memory(field) }
+
+// ResetPeak of the process: see Proc.
+func (n *Node) ResetPeak() error { return n.Proc().ResetPeak() }
+
 // CPU is the processor time that the process has used.
-func (n *Node) CPU() (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.PID()))
+func (p Proc) CPU() (time.Duration, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
 	if err != nil {
 		return 0, err
 	}
@@ -233,8 +245,8 @@ func (n *Node) CPU() (time.Duration, error) {
 }
 
 // Memory is a field of /proc/PID/status in bytes: VmRSS, or VmHWM since the last ResetPeak.
-func (n *Node) Memory(field string) (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.PID()))
+func (p Proc) Memory(field string) (int64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p))
 	if err != nil {
 		return 0, err
 	}
@@ -244,12 +256,12 @@ func (n *Node) Memory(field string) (int64, error) {
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("no %s of process %d", field, n.PID())
+	return 0, fmt.Errorf("no %s of process %d", field, p)
 }
 
 // ResetPeak lets VmHWM begin again at what the process uses now.
-func (n *Node) ResetPeak() error {
-	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", n.PID()), []byte("5"), 0)
+func (p Proc) ResetPeak() error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p), []byte("5"), 0)
 }
 
 func tail(file string, lines int) string {
