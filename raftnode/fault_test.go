@@ -15,6 +15,7 @@ import (
 )
 
 func TestKilledLeaderIsReplacedWithinSeconds(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.form(3)
 	ctx := testContext(t, 60*time.Second)
@@ -44,6 +45,7 @@ func TestKilledLeaderIsReplacedWithinSeconds(t *testing.T) {
 }
 
 func TestProposalsSurviveTheLeaderBeingKilled(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.form(3)
 	ctx := testContext(t, 60*time.Second)
@@ -75,6 +77,7 @@ func TestProposalsSurviveTheLeaderBeingKilled(t *testing.T) {
 }
 
 func TestMinorityRefusesWritesAndStrongReads(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.form(3)
 	ctx := testContext(t, 60*time.Second)
@@ -108,6 +111,7 @@ func TestMinorityRefusesWritesAndStrongReads(t *testing.T) {
 }
 
 func TestWriteInFlightWhenTheLeaderIsCutOffIsMadeOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.form(3)
 	ctx := testContext(t, 60*time.Second)
@@ -131,6 +135,7 @@ func TestWriteInFlightWhenTheLeaderIsCutOffIsMadeOnce(t *testing.T) {
 }
 
 func TestAllNodesKilledAtOnceKeepEveryAcknowledgedWrite(t *testing.T) {
+	t.Parallel()
 	for _, power := range []bool{false, true} {
 		t.Run(map[bool]string{false: "processes", true: "power"}[power], func(t *testing.T) {
 			r := newRig(t, nil)
@@ -185,6 +190,7 @@ func TestAllNodesKilledAtOnceKeepEveryAcknowledgedWrite(t *testing.T) {
 }
 
 func TestNodeThatComesBackAtAnotherAddressIsFound(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	nodes := r.form(3)
 	ctx := testContext(t, 30*time.Second)
@@ -203,6 +209,7 @@ func TestNodeThatComesBackAtAnotherAddressIsFound(t *testing.T) {
 }
 
 func TestLaggingNodeIsGivenASnapshot(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(c *Config) { c.Snapshots = Snapshots{Threshold: 1 << 20, Trailing: 5} })
 	nodes := r.form(3)
 	ctx := testContext(t, 60*time.Second)
@@ -236,6 +243,7 @@ func TestLaggingNodeIsGivenASnapshot(t *testing.T) {
 }
 
 func TestNewNodeJoinsBySnapshot(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(c *Config) { c.Snapshots = Snapshots{Threshold: 1 << 20, Trailing: 5} })
 	nodes := r.form(1)
 	ctx := testContext(t, 60*time.Second)
@@ -253,6 +261,7 @@ func TestNewNodeJoinsBySnapshot(t *testing.T) {
 }
 
 func TestLeaderThatHangsFailsNoProposal(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.form(3)
 	ctx := testContext(t, 60*time.Second)
@@ -283,6 +292,7 @@ func TestLeaderThatHangsFailsNoProposal(t *testing.T) {
 }
 
 func TestFollowerThatHangsDelaysNothing(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.form(3)
 	ctx := testContext(t, 60*time.Second)

@@ -144,6 +144,7 @@ func torment(ctx context.Context, r *rig, rnd *rand.Rand) {
 }
 
 func TestOperationsAreLinearizableUnderFaults(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.form(3)
 	ctx, cancel := context.WithTimeout(testContext(t, time.Minute), tormentFor)
@@ -154,6 +155,8 @@ func TestOperationsAreLinearizableUnderFaults(t *testing.T) {
 	for id := range 8 {
 		wg.Go(func() { h.client(ctx, t, r, id, &values) })
 	}
+	w := &watcher{seen: map[fsm.NodeID]uint64{}}
+	wg.Go(func() { w.watch(ctx, r) })
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, seed))
@@ -161,6 +164,7 @@ func TestOperationsAreLinearizableUnderFaults(t *testing.T) {
 		torment(ctx, r, rnd)
 	}
 	wg.Wait()
+	w.check(t)
 	t.Logf("%d operations", len(h.ops))
 	if result, _ := porcupine.CheckOperationsVerbose(registers, h.ops, 30*time.Second); result != porcupine.Ok {
 		t.Errorf("history is %s", result)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestMembershipIsChangedThroughAnyNode(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	nodes := r.form(3)
 	ctx := testContext(t, 60*time.Second)
@@ -53,6 +54,7 @@ func TestMembershipIsChangedThroughAnyNode(t *testing.T) {
 }
 
 func TestChangeThatLosesQuorumIsRefusedByTheLeader(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.form(3)
 	ctx := testContext(t, 60*time.Second)
@@ -76,6 +78,7 @@ func TestChangeThatLosesQuorumIsRefusedByTheLeader(t *testing.T) {
 }
 
 func TestLeadershipIsTransferred(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.form(3)
 	ctx := testContext(t, 60*time.Second)
@@ -96,6 +99,7 @@ func TestLeadershipIsTransferred(t *testing.T) {
 }
 
 func TestProposalsGoOnWhileLeadershipMoves(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	nodes := r.form(3)
 	ctx := testContext(t, 60*time.Second)
@@ -122,6 +126,7 @@ func TestProposalsGoOnWhileLeadershipMoves(t *testing.T) {
 }
 
 func TestLeaderThatIsRemovedGivesWay(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.form(3)
 	ctx := testContext(t, 60*time.Second)
@@ -142,6 +147,7 @@ func TestLeaderThatIsRemovedGivesWay(t *testing.T) {
 }
 
 func TestBootstrapIsRepeatable(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	nodes := r.form(2)
 	ctx := testContext(t, 30*time.Second)
@@ -157,6 +163,7 @@ func TestBootstrapIsRepeatable(t *testing.T) {
 }
 
 func TestStatusIsToldWithoutALeader(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.form(3)
 	ctx := testContext(t, 30*time.Second)

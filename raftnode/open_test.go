@@ -14,10 +14,16 @@ import (
 	"go.etcd.io/bbolt"
 )
 
+// alone tunes a group of one node, which elects itself.
+func alone(c *Config) {
+	c.Timing.Heartbeat = 60 * time.Millisecond
+	c.Snapshots = Snapshots{Threshold: 1 << 20, Trailing: 30}
+}
+
 // grownDir is the directory of a single node that has a log, a snapshot and a state.
 func grownDir(t *testing.T, snapshots int) string {
 	t.Helper()
-	r := newRig(t, func(c *Config) { c.Snapshots = Snapshots{Threshold: 1 << 20, Trailing: 30} })
+	r := newRig(t, alone)
 	m := r.form(1)[0]
 	ctx := testContext(t, 30*time.Second)
 	for i := range 3 {
@@ -44,7 +50,7 @@ func reopen(t *testing.T, dir, boot string, change func(dir string)) (*rig, *mem
 		t.Fatal(err)
 	}
 	change(to)
-	r := newRig(t, func(c *Config) { c.Snapshots = Snapshots{Threshold: 1 << 20, Trailing: 30} })
+	r := newRig(t, alone)
 	m, err := r.open("n-1", to, boot)
 	return r, m, err
 }
@@ -74,6 +80,7 @@ func remove(t *testing.T, path string) {
 }
 
 func TestDamagedDirectoriesAreRefusedAndToldApart(t *testing.T) {
+	t.Parallel()
 	dir := grownDir(t, 2)
 	update := func(dir string, fn func(tx *bbolt.Tx) error) {
 		db, err := bbolt.Open(filepath.Join(dir, fileLog), 0o600, nil)
@@ -174,6 +181,7 @@ func snapshotFiles(t *testing.T, dir string) []string {
 }
 
 func TestWhatCanBeBuiltAgainIs(t *testing.T) {
+	t.Parallel()
 	dir := grownDir(t, 2)
 	files := snapshotFiles(t, dir)
 	newest := filepath.Join(files[len(files)-1])
@@ -221,6 +229,7 @@ func TestWhatCanBeBuiltAgainIs(t *testing.T) {
 }
 
 func TestDirectoryIsOpenedOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	m := r.form(1)[0]
 	if _, err := r.open("n-1", m.dir, "boot"); !errors.Is(err, ErrInUse) {
@@ -229,6 +238,7 @@ func TestDirectoryIsOpenedOnce(t *testing.T) {
 }
 
 func TestEntryThatRotsWhileTheNodeRunsStopsTheGroup(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	nodes := r.form(3)
 	ctx := testContext(t, 30*time.Second)

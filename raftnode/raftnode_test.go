@@ -11,6 +11,7 @@ import (
 )
 
 func TestProposalsFromAnyNodeAreReadOnAll(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	nodes := r.form(3)
 	ctx := testContext(t, 30*time.Second)
@@ -35,6 +36,7 @@ func TestProposalsFromAnyNodeAreReadOnAll(t *testing.T) {
 }
 
 func TestRefusalReachesTheProposerOnAnyNode(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	nodes := r.form(3)
 	ctx := testContext(t, 30*time.Second)
@@ -52,6 +54,7 @@ func TestRefusalReachesTheProposerOnAnyNode(t *testing.T) {
 }
 
 func TestCommandOfAnotherClassIsNeverInTheLog(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	nodes := r.form(3)
 	ctx := testContext(t, 30*time.Second)
@@ -68,6 +71,7 @@ func TestCommandOfAnotherClassIsNeverInTheLog(t *testing.T) {
 }
 
 func TestManyProposersOnAllNodesAtOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	nodes := r.form(3)
 	ctx := testContext(t, 60*time.Second)

@@ -274,6 +274,10 @@ func (r *rig) open(id fsm.NodeID, dir, boot string) (*member, error) {
 
 func (r *rig) run(m *member) {
 	go func() { m.done <- m.Run(context.Background()) }()
+	select {
+	case <-m.started:
+	case <-m.stopped: // m.done says why
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.nodes[m.id] = m

@@ -190,9 +190,13 @@ func (c *check) page(id uint64, depth int) ([]byte, error) {
 	return page, nil
 }
 
+// bbolt writes the keys and values of a page one after the other behind its elements. That they stand so is
+// checked: it gives away a count that has changed, and with it records that would be lost.
 func (c *check) leaf(page []byte, in keyRange, visit visitElement) error {
 	var last []byte
-	for i := range int(binary.NativeEndian.Uint16(page[10:])) {
+	count := int(binary.NativeEndian.Uint16(page[10:]))
+	next := uint64(pageHeader + count*pageElement) // where the next key must stand
+	for i := range count {
 		at := pageHeader + i*pageElement
 		if at+pageElement > len(page) {
 			return corruptf("a leaf of too many elements")
@@ -200,9 +204,10 @@ func (c *check) leaf(page []byte, in keyRange, visit visitElement) error {
 		e := page[at:]
 		flags, pos := binary.NativeEndian.Uint32(e), uint64(binary.NativeEndian.Uint32(e[4:]))
 		ksize, vsize := uint64(binary.NativeEndian.Uint32(e[8:])), uint64(binary.NativeEndian.Uint32(e[12:]))
-		if pos+ksize+vsize > uint64(len(e)) {
-			return corruptf("an element outside of its leaf")
+		if pos+ksize+vsize > uint64(len(e)) || uint64(at)+pos != next {
+			return corruptf("an element out of place in its leaf")
 		}
+		next += ksize + vsize
 		k, v := e[pos:pos+ksize], e[pos+ksize:pos+ksize+vsize]
 		if !in.holds(k) || i > 0 && bytes.Compare(last, k) >= 0 {
 			return corruptf("a leaf out of order")
@@ -220,11 +225,12 @@ func (c *check) branch(page []byte, in keyRange, depth int, visit visitElement) 
 	if count == 0 || pageHeader+count*pageElement > len(page) {
 		return corruptf("a branch of %d elements", count)
 	}
+	next := uint64(pageHeader + count*pageElement)
 	element := func(i int) (key []byte, child uint64, err error) {
 		e := page[pageHeader+i*pageElement:]
 		pos, ksize := uint64(binary.NativeEndian.Uint32(e)), uint64(binary.NativeEndian.Uint32(e[4:]))
-		if pos+ksize > uint64(len(e)) {
-			return nil, 0, corruptf("an element outside of its branch")
+		if pos+ksize > uint64(len(e)) || i == 0 && pageHeader+pos != next {
+			return nil, 0, corruptf("an element out of place in its branch")
 		}
 		return e[pos : pos+ksize], binary.NativeEndian.Uint64(e[8:]), nil
 	}
