@@ -3,7 +3,7 @@
 # again at any time; leaves the cluster running.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-hive=bin/hive
+hive=${HIVE:-bin/hive}
 dir=${HIVE_DEV_DIR:-$HOME/.hive-dev}
 export HIVE_DEV_DIR=$dir
 scratch=$(mktemp -d)
@@ -29,18 +29,18 @@ else
 fi
 
 say "Storing a file through node1: Hive's own program. It becomes two data shards and one parity shard, one on each node."
-run "$hive" aws --node node1 s3 cp --no-progress bin/hive s3://demo/hive
+run "$hive" aws --node node1 s3 cp --no-progress "$hive" s3://demo/hive
 
 say "Reading it through node2, and comparing."
 run "$hive" aws --node node2 s3 cp --no-progress s3://demo/hive "$scratch/from-node2"
-same bin/hive "$scratch/from-node2"
+same "$hive" "$scratch/from-node2"
 
 say "Killing node3 as a power cut would."
 run "$hive" dev kill node3
 
 say "Reading goes on: what node3 held is computed from the other two."
 run "$hive" aws --node node1 s3 cp --no-progress s3://demo/hive "$scratch/without-node3"
-same bin/hive "$scratch/without-node3"
+same "$hive" "$scratch/without-node3"
 
 say "Writing goes on: what node3 misses is kept for it by the other two."
 head -c 3000000 /dev/urandom >"$scratch/new"

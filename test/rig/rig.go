@@ -100,7 +100,7 @@ func (c *Cluster) form(ctx context.Context) error {
 	}
 	c.Token, c.CA = made.Token, filepath.Join(first.Dir, "ca.pem")
 	c.AccessKey, c.Secret = made.Env["AWS_ACCESS_KEY_ID"], made.Env["AWS_SECRET_ACCESS_KEY"]
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	for _, n := range c.Nodes[1:] {
 		g.Go(func() error { return n.Join(first.IP, made.Token) })
 	}
@@ -108,6 +108,15 @@ func (c *Cluster) form(ctx context.Context) error {
 		return err
 	}
 	return c.Ready(ctx)
+}
+
+// Made is the cluster that init and join have made in node1, node2, … of o.Dir by other means. None of its nodes runs.
+func Made(o Options, accessKey, secret string) *Cluster {
+	c := &Cluster{opts: o, AccessKey: accessKey, Secret: secret, CA: filepath.Join(o.Dir, "node1", "ca.pem")}
+	for i := range o.Nodes {
+		c.Nodes = append(c.Nodes, c.newNode(i))
+	}
+	return c
 }
 
 // Add joins one more node with the given token, and waits until it serves.
@@ -229,18 +238,32 @@ func (c *Cluster) Check(ctx context.Context) error {
 	if err := c.Repaired(ctx); err != nil {
 		return err
 	}
-	var digests []admin.Digest
-	if err := c.Nodes[0].Admin().Do(ctx, "GET", "/v1/digests", nil, &digests); err != nil {
-		return fmt.Errorf("digests: %w", err)
-	}
-	if err := sameDigests(digests, len(c.Nodes)); err != nil {
+	if err := c.SameStates(ctx); err != nil {
 		return err
 	}
+	return c.Scrub(ctx)
+}
+
+// Scrub lets every node read all of its shards, and fails when one is rotten or missing.
+func (c *Cluster) Scrub(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, n := range c.Nodes {
 		g.Go(func() error { return n.scrub(ctx) })
 	}
 	return g.Wait()
+}
+
+// SameStates compares the digests of every group on all nodes. They are asked for again while a node is only behind.
+func (c *Cluster) SameStates(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	return Await(ctx, "equal states", func(ctx context.Context) error {
+		var digests []admin.Digest
+		if err := c.Nodes[0].Admin().Do(ctx, "GET", "/v1/digests", nil, &digests); err != nil {
+			return fmt.Errorf("digests: %w", err)
+		}
+		return sameDigests(digests, len(c.Nodes))
+	})
 }
 
 func sameDigests(rows []admin.Digest, nodes int) error {
@@ -272,8 +295,8 @@ func (n *Node) scrub(ctx context.Context) error {
 	if err := n.Admin().Do(ctx, "POST", "/v1/scrub", nil, &s); err != nil {
 		return fmt.Errorf("scrub of %s: %w", n.Name, err)
 	}
-	if len(s.Rotten)+len(s.Missing) > 0 {
-		return fmt.Errorf("scrub of %s: %d rotten %v, %d missing %v", n.Name, len(s.Rotten), first(s.Rotten), len(s.Missing), first(s.Missing))
+	if s.Rotten+s.Missing+s.Failed > 0 {
+		return fmt.Errorf("scrub of %s: %+v", n.Name, s)
 	}
 	return nil
 }
@@ -323,7 +346,7 @@ func (c *Cluster) StartAll(ctx context.Context) error {
 	return c.Ready(ctx)
 }
 
-// Logs are the last lines that each node has logged.
+// Logs are the last lines that each node has logged, without the requests that went well.
 func (c *Cluster) Logs(lines int) string {
 	var b strings.Builder
 	for _, n := range c.Nodes {
@@ -331,10 +354,14 @@ func (c *Cluster) Logs(lines int) string {
 		if err != nil {
 			continue
 		}
-		all := strings.Split(strings.TrimSpace(string(raw)), "\n")
+		all := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(raw)), "\n"), servedWell)
 		fmt.Fprintf(&b, "--- %s, last of %d lines\n%s\n", n.Name, len(all), strings.Join(all[max(0, len(all)-lines):], "\n"))
 	}
 	return b.String()
+}
+
+func servedWell(line string) bool {
+	return strings.Contains(line, " msg=request ") && !strings.Contains(line, " status=5")
 }
 
 // Await repeats try until it answers nil, or tells what it still missed when ctx ended.
