@@ -57,7 +57,7 @@ func TestCutStateFileIsRebuiltNeverHalfRead(t *testing.T) {
 		}
 	}
 	for n := range len(data) / page {
-		if _, err := checkPages(bytes.NewReader(data[:n*page])); err == nil && !wholeOrRebuilt(t, data[:n*page], want) {
+		if _, err := checkPages(bytes.NewReader(data[:n*page]), int64(n*page)); err == nil && !wholeOrRebuilt(t, data[:n*page], want) {
 			t.Logf("the pages from %d on are free", n)
 		}
 	}
@@ -69,7 +69,7 @@ func TestFlippedBitIsNeverBelieved(t *testing.T) {
 	for i := 0; i < len(data); i += 13 {
 		bad := slices.Clone(data)
 		bad[i] ^= 1 << (i / 13 % 8)
-		if _, err := checkPages(bytes.NewReader(bad)); err != nil {
+		if _, err := checkPages(bytes.NewReader(bad), int64(len(bad))); err != nil {
 			if !errors.Is(err, ErrStateCorrupt) {
 				t.Fatalf("byte %d: %v", i, err)
 			}
@@ -106,7 +106,7 @@ func TestZeroedAndSwappedPagesAreNeverBelieved(t *testing.T) {
 // The older of the two headers is an older state: bbolt alone would go back to it.
 func TestStateWithOneBadHeaderIsRebuilt(t *testing.T) {
 	data, want := wholeState(t)
-	page := os.Getpagesize()
+	page, pageHeader := os.Getpagesize(), 16 // bytes before the header's own
 	for _, at := range []int{pageHeader + 20, page + pageHeader + 20} {
 		bad := slices.Clone(data)
 		bad[at] ^= 1
@@ -134,7 +134,7 @@ func FuzzCheckStateFile(f *testing.F) {
 			data = slices.Clone(data)
 			data[int(at)%len(data)] ^= flip
 		}
-		if _, err := checkPages(bytes.NewReader(data)); err != nil && !errors.Is(err, ErrStateCorrupt) {
+		if _, err := checkPages(bytes.NewReader(data), int64(len(data))); err != nil && !errors.Is(err, ErrStateCorrupt) {
 			t.Error(err)
 		}
 	})
