@@ -47,11 +47,11 @@ func change(c *cli.Context, o changeOptions, ch admin.Change) error {
 		return err
 	}
 	answer := changeAnswer{Action: ch.Action, Effect: append([]string{}, effect.Lines...), Steps: []string{}}
-	bar := out.progress(100)
+	bar := out.progress(0)
 	err = d.Change(c.Context, ch, func(p admin.Progress) {
 		if p.Step != "" && !p.Done {
 			answer.Steps = append(answer.Steps, p.Step)
-			bar.show(p.Percent, "%s", p.Step)
+			bar.show(0, "%s", p.Step)
 		}
 	})
 	bar.close()

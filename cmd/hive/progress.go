@@ -51,11 +51,12 @@ func (p *progress) show(done int, format string, args ...any) {
 	p.last = text
 }
 
-// close leaves a clean line behind.
+// close leaves a clean line behind, and ends the showing. It may be called again.
 func (p *progress) close() {
 	if p.bar != nil {
 		p.draw(p.bar.Clear())
 	}
+	p.bar, p.w = nil, nil
 }
 
 // draw gives up on the bar when the terminal cannot show it; the job itself goes on.
