@@ -159,7 +159,11 @@ func (g *Gossip) Run(ctx context.Context, seeds func() []string) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return errors.Join(g.list.Leave(leaveTimeout), g.list.Shutdown())
+			// Without the farewell the others find out by themselves.
+			if err := g.list.Leave(leaveTimeout); err != nil {
+				g.cfg.Log.Info("gossip: the farewell was not heard", "err", err)
+			}
+			return g.list.Shutdown()
 		}
 	}
 }

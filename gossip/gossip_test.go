@@ -45,7 +45,7 @@ func start(t *testing.T, node fsm.NodeID, ip string, key byte, seeds ...string) 
 		}
 		stopped = true
 		cancel()
-		if err := <-done; err != nil && !strings.Contains(err.Error(), "timeout") {
+		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	}

@@ -106,6 +106,10 @@ func (n *Node) forecastTransfer(ch admin.Change) (admin.Effect, error) {
 	}
 	for _, g := range groups {
 		leader, _ := g.Leader()
+		if leader != "" && leader == ch.Node {
+			effect.Lines = append(effect.Lines, fmt.Sprintf("%s: %s leads already", g.id, leader))
+			continue
+		}
 		to := "the most up-to-date follower"
 		if ch.Node != "" {
 			to = string(ch.Node)
