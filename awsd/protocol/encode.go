@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 )
 
 const xmlHeader = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
@@ -151,8 +152,8 @@ func (a *API) writeHeaders(h http.Header, op *Operation, v reflect.Value) (paylo
 				h[f.wire] = []string{headerValue(f, fv)}
 			}
 		case inPrefix:
-			for entries := fv.MapRange(); entries.Next(); {
-				h[http.CanonicalHeaderKey(f.wire+entries.Key().String())] = []string{entries.Value().String()}
+			for entries := fv.MapRange(); entries.Next(); { // in lower case, as S3: boto keeps the name's case
+				h[strings.ToLower(f.wire+entries.Key().String())] = []string{entries.Value().String()}
 			}
 		}
 	}

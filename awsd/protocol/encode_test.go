@@ -89,7 +89,7 @@ func TestAnObjectIsStreamedWithItsHeaders(t *testing.T) {
 	})
 	want := http.Header{
 		"Content-Length": {"5"}, "Content-Type": {"binary/octet-stream"}, "Etag": {`"e"`},
-		"Last-Modified": {"Sat, 03 Feb 2024 04:05:06 GMT"}, "X-Amz-Meta-Colour": {"red"},
+		"Last-Modified": {"Sat, 03 Feb 2024 04:05:06 GMT"}, "x-amz-meta-colour": {"red"},
 		"X-Amz-Object-Lock-Retain-Until-Date": {"2024-02-03T04:05:06.007Z"},
 		"X-Amz-Request-Id":                    {"id-1"}, "X-Amz-Id-2": {"id-1"},
 	}
