@@ -2,6 +2,8 @@ package s3
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"strings"
@@ -9,6 +11,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"hive/fsm"
 )
 
 func benchRig(b *testing.B, groups int) *rig {
@@ -97,5 +102,38 @@ func BenchmarkListOf10000(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func BenchmarkCompleteAndDeleteOf10000Parts(b *testing.B) {
+	r := benchRig(b, 1)
+	ctx := context.Background()
+	for range b.N {
+		b.StopTimer()
+		m := r.begin(sdk.CreateMultipartUploadInput{})
+		in := m.parts()
+		for n := range int32(maxPartNumber) {
+			ref := fsm.BlobRef{K: 2, M: 1, Size: minPart}
+			rand.Read(ref.ID[:])
+			r.blobs.blobs[ref.ID] = nil
+			err := r.index[0].Propose(ctx, &fsm.PutPart{
+				Bucket: "bucket", Key: "k", ID: fsm.UploadID(*m.id), Number: uint16(n + 1),
+				Part: fsm.Part{Size: minPart, Modified: 1, MD5: sum("x"), Blob: &ref},
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			in.MultipartUpload.Parts = append(in.MultipartUpload.Parts, types.CompletedPart{PartNumber: aws.Int32(n + 1), ETag: str(hex.EncodeToString(sum("x")))})
+		}
+		b.StartTimer()
+		if _, err := m.complete(in); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := r.HeadObject(ctx, alice, &sdk.HeadObjectInput{Bucket: str("bucket"), Key: str("k"), PartNumber: aws.Int32(9999)}); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := r.DeleteObject(ctx, alice, &sdk.DeleteObjectInput{Bucket: str("bucket"), Key: str("k")}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

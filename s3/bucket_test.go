@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -200,16 +201,16 @@ var errCrash = errors.New("crash")
 // crashing loses power before or after its nth proposal, counted over all groups.
 type crashing struct {
 	Group
-	left  *int
+	left  *atomic.Int64
 	after bool
 }
 
 func (c *crashing) Propose(ctx context.Context, cmd fsm.Command) error {
-	*c.left--
+	left := c.left.Add(-1)
 	switch {
-	case *c.left > 0:
+	case left > 0:
 		return c.Group.Propose(ctx, cmd)
-	case *c.left == 0 && c.after:
+	case left == 0 && c.after:
 		return errors.Join(c.Group.Propose(ctx, cmd), errCrash)
 	}
 	return errCrash
@@ -217,12 +218,12 @@ func (c *crashing) Propose(ctx context.Context, cmd fsm.Command) error {
 
 // dying is the same service on a node that dies at its nth proposal.
 func (r *rig) dying(n int, after bool) *Service {
-	left := n
-	cfg := r.cfg
-	cfg.Control = &crashing{r.cfg.Control, &left, after}
+	left, cfg := new(atomic.Int64), r.cfg
+	left.Store(int64(n))
+	cfg.Control = &crashing{r.cfg.Control, left, after}
 	cfg.Index = nil
 	for _, g := range r.cfg.Index {
-		cfg.Index = append(cfg.Index, &crashing{g, &left, after})
+		cfg.Index = append(cfg.Index, &crashing{g, left, after})
 	}
 	return New(cfg)
 }
@@ -384,12 +385,12 @@ func TestAclAndVersioningTellTheTruth(t *testing.T) {
 // between calls fn once, before the nth proposal over all groups.
 type between struct {
 	Group
-	left *int
+	left *atomic.Int64
 	fn   func()
 }
 
 func (b *between) Propose(ctx context.Context, cmd fsm.Command) error {
-	if *b.left--; *b.left == 0 {
+	if b.left.Add(-1) == 0 {
 		b.fn()
 	}
 	return b.Group.Propose(ctx, cmd)
@@ -397,10 +398,11 @@ func (b *between) Propose(ctx context.Context, cmd fsm.Command) error {
 
 // interrupted is the same service, with fn happening before its nth proposal.
 func (r *rig) interrupted(n int, fn func()) *Service {
-	left, cfg := n, r.cfg
-	cfg.Control, cfg.Index = &between{r.cfg.Control, &left, fn}, nil
+	left, cfg := new(atomic.Int64), r.cfg
+	left.Store(int64(n))
+	cfg.Control, cfg.Index = &between{r.cfg.Control, left, fn}, nil
 	for _, g := range r.cfg.Index {
-		cfg.Index = append(cfg.Index, &between{g, &left, fn})
+		cfg.Index = append(cfg.Index, &between{g, left, fn})
 	}
 	return New(cfg)
 }

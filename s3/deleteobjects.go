@@ -15,8 +15,8 @@ import (
 
 const maxDeletes = 1000
 
-// DeleteObjects removes up to 1000 objects, with one commit per index group; each conditional one has
-// its own.
+// DeleteObjects removes up to 1000 objects, with one commit per index group as a rule; each
+// conditional one has its own.
 func (s *Service) DeleteObjects(ctx context.Context, c *principal.Caller, in *sdk.DeleteObjectsInput) (*sdk.DeleteObjectsOutput, error) {
 	name, err := bucketName(in.Bucket)
 	if err != nil {
@@ -62,15 +62,40 @@ func (d *deletion) add(ctx context.Context, i int, item types.ObjectIdentifier) 
 	}
 }
 
+// maxDrops is how many blobs one command may give up, but for an object that has more: a command keeps
+// the whole group waiting while it is recorded.
+const maxDrops = 4000
+
 func (d *deletion) removeAll(ctx context.Context, g Group, indexes []int) {
-	keys := make([]string, len(indexes))
-	for n, i := range indexes {
-		keys[n] = *d.items[i].Key
+	for len(indexes) > 0 {
+		n, err := d.few(g, indexes)
+		keys := make([]string, n)
+		for at, i := range indexes[:n] {
+			keys[at] = *d.items[i].Key
+		}
+		if err == nil {
+			err = d.s.remove(ctx, d.sc, g, keys, fsm.Precondition{})
+		}
+		for _, i := range indexes[:n] {
+			d.errs[i] = err
+		}
+		indexes = indexes[n:]
 	}
-	err := d.s.remove(ctx, d.sc, g, keys, fsm.Precondition{})
-	for _, i := range indexes {
-		d.errs[i] = err
-	}
+}
+
+// few is how many of the items one command shall remove, as far as this node knows their parts.
+func (d *deletion) few(g Group, indexes []int) (n int, err error) {
+	drops := 0
+	return n, d.s.local(g, func(v *fsm.View) error {
+		for _, i := range indexes {
+			head, _ := fsm.ObjectHeads.Get(v, fsm.NewObjectID(d.sc.bucket, *d.items[i].Key))
+			if drops += 1 + head.Parts; drops > maxDrops && n > 0 {
+				return nil
+			}
+			n++
+		}
+		return nil
+	})
 }
 
 // output lists what was done. A bucket that cannot be used is the request's error.

@@ -428,3 +428,30 @@ func (b *replacingBlobs) Read(ctx context.Context, ref fsm.BlobRef, off, n int64
 	}
 	return b.memBlobs.Read(ctx, ref, off, n)
 }
+
+func TestDeletingManyPartsIsSplitIntoCommands(t *testing.T) {
+	r := newRig(t, 1)
+	ctx := context.Background()
+	r.bucket("bucket")
+	var born uint64
+	if err := r.index[0].View(func(v *fsm.View) error { g, _ := fsm.Gates.Get(v, "bucket"); born = g.Born; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	var items []types.ObjectIdentifier
+	for _, key := range []string{"a", "b", "c", "d"} {
+		o := fsm.Object{ObjectHead: fsm.ObjectHead{Parts: 1500, Modified: 1}}
+		if err := r.index[0].Propose(ctx, &fsm.PutObject{Bucket: "bucket", Born: born, Key: key, Object: o}); err != nil {
+			t.Fatal(err)
+		}
+		items = append(items, types.ObjectIdentifier{Key: &key})
+	}
+	var sizes []int
+	s := r.over(&faultyGroup{propose: func(ctx context.Context, cmd fsm.Command) error {
+		sizes = append(sizes, len(cmd.(*fsm.DeleteObjects).Keys))
+		return r.index[0].Propose(ctx, cmd)
+	}})
+	out, err := s.DeleteObjects(ctx, alice, &sdk.DeleteObjectsInput{Bucket: str("bucket"), Delete: &types.Delete{Objects: items}})
+	if err != nil || len(out.Deleted) != 4 || !reflect.DeepEqual(sizes, []int{2, 2}) || len(r.names("bucket")) != 0 {
+		t.Errorf("%d deleted by commands of %v, %v", len(out.Deleted), sizes, err)
+	}
+}
