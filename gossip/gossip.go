@@ -3,6 +3,7 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,7 @@ const (
 type Gossip struct {
 	cfg  Config
 	list *memberlist.Memberlist
+	ring *memberlist.Keyring
 
 	mu      sync.Mutex // guards what is below
 	meta    []byte
@@ -106,9 +108,10 @@ func (g *Gossip) memberlistConfig() (*memberlist.Config, error) {
 	if len(g.cfg.Keys) == 0 {
 		return nil, errors.New("gossip: no key")
 	}
-	if conf.Keyring, err = memberlist.NewKeyring(g.cfg.Keys, g.cfg.Keys[0]); err != nil {
+	if g.ring, err = memberlist.NewKeyring(g.cfg.Keys, g.cfg.Keys[0]); err != nil {
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
+	conf.Keyring = g.ring
 	// A killed process is suspected within a second or two and dead within five.
 	conf.ProbeInterval, conf.ProbeTimeout = 500*time.Millisecond, 300*time.Millisecond
 	conf.SuspicionMult, conf.SuspicionMaxTimeoutMult = 3, 2
@@ -259,6 +262,30 @@ func (g *Gossip) Update(meta Meta) error {
 	g.mu.Unlock()
 	if err := g.list.UpdateNode(updateTimeout); err != nil {
 		return fmt.Errorf("gossip: %w", err)
+	}
+	return nil
+}
+
+// SetKeys replaces the keys while the gossip goes on: the first encrypts, all decrypt. A key is rotated in
+// three steps, each on all nodes before the next: add the new one behind, put it first, drop the old one.
+func (g *Gossip) SetKeys(keys [][]byte) error {
+	if len(keys) == 0 {
+		return errors.New("gossip: no key")
+	}
+	for _, key := range keys {
+		if err := g.ring.AddKey(key); err != nil {
+			return fmt.Errorf("gossip: %w", err)
+		}
+	}
+	if err := g.ring.UseKey(keys[0]); err != nil {
+		return fmt.Errorf("gossip: %w", err)
+	}
+	for _, have := range g.ring.GetKeys() {
+		if !slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, have) }) {
+			if err := g.ring.RemoveKey(have); err != nil {
+				return fmt.Errorf("gossip: %w", err)
+			}
+		}
 	}
 	return nil
 }

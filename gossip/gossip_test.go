@@ -3,6 +3,7 @@ package gossip
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -17,7 +18,7 @@ type running struct {
 	stop func()
 }
 
-func start(t *testing.T, node fsm.NodeID, ip string, key byte, seeds ...string) running {
+func listen(t *testing.T, node fsm.NodeID, ip string, key byte) *Gossip {
 	t.Helper()
 	addr := net.JoinHostPort(ip, "0")
 	l, err := net.Listen("tcp", addr) // a free port, for both protocols
@@ -35,6 +36,12 @@ func start(t *testing.T, node fsm.NodeID, ip string, key byte, seeds ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	return g
+}
+
+func start(t *testing.T, node fsm.NodeID, ip string, key byte, seeds ...string) running {
+	t.Helper()
+	g := listen(t, node, ip, key)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- g.Run(ctx, func() []string { return seeds }) }()
@@ -94,6 +101,92 @@ func TestANodeThatLeavesIsDeadAndComesBackAtAnotherAddress(t *testing.T) {
 	a.waitFor(t, "n-b back", func() bool { return a.Alive("n-b") })
 	if m, _ := a.Member("n-b"); m.Addr != b2.Addr() {
 		t.Errorf("address %s, want %s", m.Addr, b2.Addr())
+	}
+}
+
+func TestAKilledNodeIsDeadWithinFiveSeconds(t *testing.T) {
+	a := start(t, "n-a", "127.0.0.1", 1)
+	b := start(t, "n-b", "127.0.0.1", 1, a.Addr())
+	c := listen(t, "n-c", "127.0.0.1", 1)
+	if _, err := c.list.Join([]string{a.Addr()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range []running{a, b} {
+		g.waitFor(t, "three members", func() bool { return len(g.Members()) == 3 })
+	}
+	if err := c.list.Shutdown(); err != nil { // without a farewell, as when its process is killed
+		t.Fatal(err)
+	}
+	killed := time.Now()
+	a.waitFor(t, "n-c dead", func() bool { return !a.Alive("n-c") })
+	b.waitFor(t, "n-c dead", func() bool { return !b.Alive("n-c") })
+	took := time.Since(killed)
+	t.Logf("dead after %v", took)
+	if took > 5*time.Second {
+		t.Errorf("dead after %v", took)
+	}
+	if m, _ := a.Member("n-c"); m.State != Dead || m.Meta.Addr == "" {
+		t.Errorf("what is known of the dead: %+v", m)
+	}
+}
+
+func TestALiveNodesIDIsNotTakenByAnother(t *testing.T) {
+	a := start(t, "n-a", "127.0.0.1", 1)
+	b := start(t, "n-b", "127.0.0.1", 1, a.Addr())
+	a.waitFor(t, "n-b alive", func() bool { return a.Alive("n-b") })
+	twin := start(t, "n-b", "127.0.0.2", 1)
+	// A push and pull is an exchange of all that both know: when it is over, a has seen the twin.
+	if _, err := twin.list.Join([]string{a.Addr()}); err != nil {
+		t.Log(err)
+	}
+	if m, _ := a.Member("n-b"); m.Addr != b.Addr() || m.State == Dead {
+		t.Errorf("n-b is %+v, was at %s", m, b.Addr())
+	}
+}
+
+func TestKeysAreRotatedWhileTheGossipGoesOn(t *testing.T) {
+	a := start(t, "n-a", "127.0.0.1", 1)
+	b := start(t, "n-b", "127.0.0.1", 1, a.Addr())
+	a.waitFor(t, "n-b alive", func() bool { return a.Alive("n-b") })
+	key := func(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
+	for step, keys := range [][][]byte{{key(1), key(2)}, {key(2), key(1)}, {key(2)}} {
+		for _, g := range []running{a, b} {
+			if err := g.SetKeys(keys); err != nil {
+				t.Fatal(err)
+			}
+		}
+		version := fmt.Sprint("after step ", step)
+		if err := b.Update(Meta{Addr: "127.0.0.1:8443", Version: version}); err != nil {
+			t.Fatal(err)
+		}
+		a.waitFor(t, version, func() bool { m, _ := a.Member("n-b"); return m.Meta.Version == version })
+	}
+	old := start(t, "n-x", "127.0.0.1", 1)
+	if _, err := old.list.Join([]string{a.Addr()}); err == nil {
+		t.Error("a node with the old key only joined")
+	}
+	start(t, "n-y", "127.0.0.1", 2, a.Addr()).waitFor(t, "n-a", func() bool { return len(a.Members()) == 3 })
+	if err := a.SetKeys(nil); err == nil {
+		t.Error("no key was taken")
+	}
+	if err := a.SetKeys([][]byte{{1, 2, 3}}); err == nil {
+		t.Error("a short key was taken")
+	}
+}
+
+func TestMetadataOfANewerVersionIsReadAsFarAsItIsKnown(t *testing.T) {
+	raw, err := Meta{Addr: "h:8443", Caps: []string{"s3"}}.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[0] = metaVersion + 1
+	if m, err := decodeMeta(raw); err != nil || m.Addr != "h:8443" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	for _, bad := range [][]byte{nil, {0}, {metaVersion}, {metaVersion, 0xff}} {
+		if m, err := decodeMeta(bad); err == nil {
+			t.Errorf("%x is %+v", bad, m)
+		}
 	}
 }
 

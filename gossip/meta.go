@@ -33,13 +33,15 @@ func (m Meta) encode() ([]byte, error) {
 	return append([]byte{metaVersion}, body...), nil
 }
 
+// decodeMeta reads metadata of this version, and of a newer one what it can: while a cluster is upgraded the
+// old nodes must still find the new.
 func decodeMeta(raw []byte) (Meta, error) {
 	var m Meta
-	if len(raw) == 0 || raw[0] != metaVersion {
-		return m, fmt.Errorf("gossip metadata of %d bytes of another version", len(raw))
+	if len(raw) == 0 || raw[0] < metaVersion {
+		return m, fmt.Errorf("gossip metadata of %d bytes has no version", len(raw))
 	}
 	if err := cbor.Unmarshal(raw[1:], &m); err != nil {
-		return Meta{}, fmt.Errorf("gossip metadata: %w", err)
+		return Meta{}, fmt.Errorf("gossip metadata of version %d: %w", raw[0], err)
 	}
 	return m, nil
 }

@@ -10,6 +10,7 @@ import (
 	"log"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,7 +42,8 @@ type Query struct {
 // ErrNoInterface is a machine, or a choice, without an interface that can multicast.
 var ErrNoInterface = errors.New("no network interface to ask on by multicast")
 
-// Find asks on the chosen interfaces and returns who answered and where it asked.
+// Find asks on the chosen interfaces, by IPv4 and IPv6, and returns who answered and where it asked. IPv4
+// works only where the machine has a route for 224.0.0.0/4 (a default route is one), IPv6 without any.
 func Find(ctx context.Context, q Query) (found []Found, tried []string, err error) {
 	interfaces, err := choose(q.Interface)
 	if err != nil {
@@ -51,25 +53,25 @@ func Find(ctx context.Context, q Query) (found []Found, tried []string, err erro
 		q.Timeout = 2 * time.Second
 	}
 	entries := make(chan *mdns.ServiceEntry, 64)
-	failures := make([]error, len(interfaces))
+	failures := make([]error, 2*len(interfaces)) // of asking by IPv4 and by IPv6
 	var work sync.WaitGroup
 	for i, ifc := range interfaces {
 		tried = append(tried, ifc.Name)
-		work.Go(func() {
-			failures[i] = mdns.QueryContext(ctx, &mdns.QueryParam{
-				Service: service, Timeout: q.Timeout, Interface: &ifc, Entries: entries,
-				DisableIPv6: true, Logger: quiet(q.Log),
+		for v := range 2 {
+			work.Go(func() {
+				failures[2*i+v] = mdns.QueryContext(ctx, &mdns.QueryParam{
+					Service: service, Timeout: q.Timeout, Interface: &ifc, Entries: entries,
+					DisableIPv4: v == 1, DisableIPv6: v == 0, Logger: quiet(q.Log),
+				})
 			})
-		})
+		}
 	}
 	go func() {
 		work.Wait()
 		close(entries)
 	}()
-	seen := map[fsm.NodeID]bool{}
-	for e := range entries {
-		if f, ok := read(e); ok && !seen[f.Node] {
-			seen[f.Node] = true
+	for e := range entries { // the same node answers on several interfaces, by IPv4 and IPv6
+		if f, ok := read(e); ok && !slices.Contains(found, f) {
 			found = append(found, f)
 		}
 	}
@@ -122,7 +124,9 @@ func Announce(ctx context.Context, self Found, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("announce: %w", err)
 	}
-	zone, err := mdns.NewMDNSService(string(self.Node), service, "local.", string(self.Node)+".local.", port, ips, []string{
+	// Nodes of different clusters may have the same name: by multicast they must not.
+	name := string(self.Node) + "-" + string(self.Cluster)
+	zone, err := mdns.NewMDNSService(name, service, "local.", name+".local.", port, ips, []string{
 		"cluster=" + string(self.Cluster), "node=" + string(self.Node), "region=" + self.Region, "addr=" + self.Addr,
 	})
 	if err != nil {
