@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -28,6 +29,7 @@ type rig struct {
 	ids     []fsm.NodeID
 	stores  map[fsm.NodeID]*Store
 	disks   map[fsm.NodeID]*vfs.Mem
+	mu      sync.RWMutex // guards direct, where a store is replaced while others use it
 	direct  Direct
 	http    bool
 	servers map[fsm.NodeID]*httptest.Server
@@ -143,6 +145,39 @@ func (p faultyPeers) Ping(ctx context.Context, node fsm.NodeID) error {
 	return p.Peers.Ping(ctx, node)
 }
 
+// replaceable is Direct to stores that may be replaced.
+type replaceable struct{ r *rig }
+
+func (p replaceable) now() Direct {
+	p.r.mu.RLock()
+	defer p.r.mu.RUnlock()
+	return maps.Clone(p.r.direct)
+}
+
+func (p replaceable) Put(ctx context.Context, node fsm.NodeID, put *Put) error {
+	return p.now().Put(ctx, node, put)
+}
+
+func (p replaceable) Get(ctx context.Context, node fsm.NodeID, g Get) (Pieces, error) {
+	return p.now().Get(ctx, node, g)
+}
+
+func (p replaceable) Delete(ctx context.Context, node fsm.NodeID, dels []Deletion) error {
+	return p.now().Delete(ctx, node, dels)
+}
+
+func (p replaceable) Held(ctx context.Context, node fsm.NodeID, ids []ID) ([][]Held, error) {
+	return p.now().Held(ctx, node, ids)
+}
+
+func (p replaceable) Mend(ctx context.Context, node fsm.NodeID, refs []Ref) error {
+	return p.now().Mend(ctx, node, refs)
+}
+
+func (p replaceable) Ping(ctx context.Context, node fsm.NodeID) error {
+	return p.now().Ping(ctx, node)
+}
+
 // indexOf is an index group with a leader.
 type indexOf struct {
 	*fsmtest.Group
@@ -197,7 +232,7 @@ func (r *rig) propose(g *fsmtest.Group, cmd fsm.Command) {
 
 func (r *rig) peers() Peers {
 	if !r.http {
-		return r.direct
+		return replaceable{r}
 	}
 	dialer := &net.Dialer{}
 	return NewHTTPPeers(&http.Client{Transport: &http.Transport{
@@ -224,7 +259,9 @@ func (r *rig) open(id fsm.NodeID) *Store {
 		r.t.Fatal(err)
 	}
 	r.stores[id] = s
+	r.mu.Lock()
 	r.direct[id] = s
+	r.mu.Unlock()
 	if r.http {
 		r.servers[id] = httptest.NewUnstartedServer(s.Handler())
 		r.servers[id].Config.ErrorLog = slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug)

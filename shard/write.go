@@ -315,29 +315,28 @@ func (w *writer) settle(ctx context.Context, last *group) ([]Owed, error) {
 func (w *writer) keep(ctx context.Context, last *group, plan map[int][]int, have map[[2]int]bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, patience*w.s.cfg.WriteHedge)
 	defer cancel()
-	var mu sync.Mutex // guards have and all
-	all := true
-	var wg sync.WaitGroup
+	var todo [][2]int
 	for shard, kept := range plan {
 		for _, keeper := range kept {
-			if have[[2]int{shard, keeper}] {
-				continue
+			if !have[[2]int{shard, keeper}] {
+				todo = append(todo, [2]int{shard, keeper})
 			}
-			wg.Go(func() {
-				err := w.bring(ctx, last, uint8(shard), w.nodes[keeper])
-				mu.Lock()
-				defer mu.Unlock()
-				if err == nil {
-					have[[2]int{shard, keeper}] = true
-					return
-				}
-				all = false
-				w.lanes[keeper].err = err // lanes begin with the shards' own, in order
-			})
 		}
 	}
+	errs := make([]error, len(todo))
+	var wg sync.WaitGroup
+	for i, hint := range todo {
+		wg.Go(func() { errs[i] = w.bring(ctx, last, uint8(hint[0]), w.nodes[hint[1]]) })
+	}
 	wg.Wait()
-	return all
+	for i, hint := range todo {
+		if errs[i] != nil {
+			w.lanes[hint[1]].err = errs[i] // lanes begin with the shards' own, in order
+			continue
+		}
+		have[hint] = true
+	}
+	return errors.Join(errs...) == nil
 }
 
 // bring stores a shard as a hint on a keeper: from memory if the blob is one group, else rebuilt
