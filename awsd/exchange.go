@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"hive/awsd/protocol"
@@ -46,6 +47,11 @@ func (f *front) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x.remote, x.secure = remoteIP(r), isSecure(r)
 	if _, err := io.ReadFull(f.Rand, x.random[:]); err != nil {
 		x.fault = fmt.Errorf("making a request id: %w", err)
+	}
+	if r.ContentLength == 0 && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		// net/http asks for no empty body. But botocore takes a final answer without a 100 for a refusal, and then
+		// waits in vain for its next answer on the same connection.
+		w.WriteHeader(http.StatusContinue)
 	}
 	if r.Body != nil && r.Body != http.NoBody {
 		x.wire = newWireBody(w, r.Body, f.Progress)

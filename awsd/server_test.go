@@ -270,6 +270,26 @@ func TestAcceptedPutIsAskedForItsBody(t *testing.T) {
 	resp.Body.Close()
 }
 
+// TestEmptyPutIsAskedForItsBodyToo: botocore sends the header with every body, also an empty one, and reads the next
+// answer on the connection wrongly when the 100 does not come.
+func TestEmptyPutIsAskedForItsBodyToo(t *testing.T) {
+	r := start(t, nil)
+	c := r.raw(signedPut(t, r.addrs[0], "/bucket/key", 0))
+	br := bufio.NewReader(c)
+	line, err := br.ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 100") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	if _, err := br.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil || resp.StatusCode != 200 || resp.Close {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	resp.Body.Close()
+}
+
 func TestTrickleIsEnded(t *testing.T) {
 	r := start(t, func(c *Config) { c.Progress = 100 * time.Millisecond })
 	c := r.raw(signedPut(t, r.addrs[0], "/bucket/key", 1<<20))
