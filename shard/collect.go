@@ -127,6 +127,11 @@ func (s *Store) CollectOrphans(ctx context.Context) (int, error) {
 	if s.cfg.Live == nil {
 		return 0, nil
 	}
+	for _, group := range s.cfg.Index {
+		if err := group.ReadIndex(ctx); err != nil {
+			return 0, fmt.Errorf("live blobs: %w", err)
+		}
+	}
 	d := s.local.disk
 	young := s.cfg.Now().Add(-s.cfg.OrphanAfter)
 	live := newBloom(d.usage().records)

@@ -48,6 +48,7 @@ type diskConfig struct {
 	now         func() time.Time
 	rand        io.Reader
 	log         *slog.Logger
+	rotted      func(slot) // is told of every record that turns out rotten; must not wait
 }
 
 // slot names one record of a shard of a blob.
@@ -313,6 +314,7 @@ func (d *disk) shardHeld(id ID, shard uint8) (h Held, first place) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	h.Shard = shard
+	durable := true
 	for seq := uint32(0); ; seq++ {
 		s := slotOf(id, shard, seq)
 		p, ok := d.index[s]
@@ -323,8 +325,15 @@ func (d *disk) shardHeld(id ID, shard uint8) (h Held, first place) {
 			first = p
 		}
 		h.Records++
-		h.Hint, h.Whole = p.hint(), p.final()
+		durable = durable && d.durableLocked(p)
+		h.Hint, h.Whole = p.hint(), p.final() && durable
 	}
+}
+
+// durableLocked tells whether a record has been synced. d.mu is held.
+func (d *disk) durableLocked(p place) bool {
+	s := d.segments[p.segment]
+	return s != nil && int64(s.sync.position()) >= int64(p.off)+p.span()
 }
 
 // spoil marks a record as rotten: from now on it is missing.
@@ -340,6 +349,9 @@ func (d *disk) spoil(s slot, p place, cause error) {
 	d.rotten[s] = struct{}{}
 	d.cfg.log.Error("stored shard is rotten", "blob", s.id, "shard", s.shard(), "record", s.seq(),
 		"segment", p.segment, "offset", p.off, "cause", cause)
+	if d.cfg.rotted != nil {
+		d.cfg.rotted(s)
+	}
 }
 
 // usage sums up what the store holds.

@@ -69,7 +69,7 @@ const WholeBlob = wholeBlob
 type Held struct {
 	Shard   uint8
 	Records uint32
-	Whole   bool     // up to its last record, none known to be rotten
+	Whole   bool     // durable up to its last record, none known to be rotten
 	Hint    bool     // kept for another node
 	Key     [32]byte // first half of SHA-512 of the blob's key
 }

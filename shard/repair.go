@@ -15,8 +15,8 @@ import (
 type repairs struct {
 	mu    sync.Mutex // guards what is below
 	own   map[ID]Ref
+	rot   map[slot]struct{}         // records of this node that were found to be rotten
 	tell  map[fsm.NodeID]map[ID]Ref // what other nodes should look after
-	full  bool                      // everything must be looked at
 	state Progress
 	wake  chan struct{} // has a token when there is something to do
 }
@@ -25,7 +25,7 @@ type repairs struct {
 const maxQueued = 100_000
 
 func (r *repairs) init() {
-	r.own, r.tell = map[ID]Ref{}, map[fsm.NodeID]map[ID]Ref{}
+	r.own, r.tell, r.rot = map[ID]Ref{}, map[fsm.NodeID]map[ID]Ref{}, map[slot]struct{}{}
 	r.wake = make(chan struct{}, 1)
 }
 
@@ -44,6 +44,25 @@ func (r *repairs) add(ref Ref) {
 		r.own[ref.ID] = ref
 		r.poke()
 	}
+}
+
+// addRotten queues a record of this node that was found to be rotten.
+func (r *repairs) addRotten(s slot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.rot) < maxQueued {
+		r.rot[s] = struct{}{}
+		r.poke()
+	}
+}
+
+// takeRotten removes and answers the rotten records.
+func (r *repairs) takeRotten() map[slot]struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rot := r.rot
+	r.rot = map[slot]struct{}{}
+	return rot
 }
 
 // take removes and answers what is queued.
@@ -232,6 +251,7 @@ func (s *Store) Damage() []Damage {
 
 // mendQueued repairs what reads have found and tells other nodes what they should look after.
 func (s *Store) mendQueued(ctx context.Context) {
+	s.identifyRotten()
 	own, tell := s.repair.take()
 	for _, ref := range own {
 		mended, err := s.RepairBlob(ctx, ref)
@@ -259,6 +279,40 @@ func (s *Store) mendQueued(ctx context.Context) {
 				break
 			}
 		}
+	}
+}
+
+// identifyRotten finds the blobs that rotten records are of, by the header of their shard's last
+// record. Where that is rotten too, the next read or scrub says which blob it is.
+func (s *Store) identifyRotten() {
+	table, err := s.tables.get()
+	if err != nil {
+		return
+	}
+	for rot := range s.repair.takeRotten() {
+		if ref, ok := s.local.disk.refOf(rot, table.Count); ok {
+			s.repair.add(ref)
+		}
+	}
+}
+
+// refOf reads from the last record of a shard which blob it is of.
+func (d *disk) refOf(s slot, partitions uint16) (Ref, bool) {
+	for seq := s.seq(); ; seq++ {
+		p, ok := d.lookup(slotOf(s.id, s.shard(), seq))
+		if !ok {
+			return Ref{}, false
+		}
+		if !p.final() {
+			continue
+		}
+		seg, ok := d.pin(p.segment)
+		if !ok {
+			return Ref{}, false
+		}
+		h, _, err := seg.readHeader(p.off, p.length(), make([]byte, recordRoom))
+		err = errors.Join(err, seg.drop())
+		return Ref{ID: h.id, Partition: h.key.partition(partitions), K: h.k, M: h.m, Size: h.size}, err == nil && h.size > 0
 	}
 }
 

@@ -89,9 +89,16 @@ func (r *replay) checkPrevious(s *segment) {
 // contents enters a segment's records in the lookup.
 func (r *replay) contents(s *segment, size int64, last bool) error {
 	entries, covered, err := r.d.readSidecar(s, size)
+	if errors.Is(err, errCut) {
+		s.hurt = true
+		r.d.harm(Damage{Segment: s.number, From: size, To: int64(covered), Cause: errCut.Error()})
+	}
 	listed := err == nil && (last || int64(covered) == size)
 	if !listed {
 		entries, covered = nil, fileHeaderSize
+		if err := r.disown(s); err != nil {
+			return err
+		}
 	}
 	records, gaps, err := newScanner(s, size).scan(int64(covered))
 	if err != nil {
@@ -112,13 +119,34 @@ func (r *replay) contents(s *segment, size int64, last bool) error {
 	}
 	end := r.judge(s, gaps, size, synced)
 	if end < size {
-		if err := errors.Join(s.f.Truncate(end), s.f.Datasync()); err != nil {
+		if err := s.f.Truncate(end); err != nil {
 			return fmt.Errorf("cut segment %d: %w", s.number, err)
+		}
+	}
+	if last { // a killed process leaves records that are readable and not yet durable
+		if err := s.f.Datasync(); err != nil {
+			return fmt.Errorf("sync segment %d: %w", s.number, err)
 		}
 	}
 	s.end.Store(uint32(align(int(end))))
 	s.sync.advance(uint32(end))
 	return r.sidecar(s, entries, last, listed)
+}
+
+// disown removes a sidecar that is not believed: it might seem right once the segment has grown.
+func (r *replay) disown(s *segment) error {
+	fs := r.d.cfg.fs
+	err := fs.Remove(r.d.path(sidecarName(s.number)))
+	if vfs.IsNotExist(err) {
+		return nil
+	}
+	if err == nil {
+		err = fs.SyncDir(r.d.cfg.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("remove sidecar: %w", err)
+	}
+	return nil
 }
 
 // sidecar keeps the list of the active segment, and writes that of another if it has none.

@@ -10,6 +10,7 @@ import (
 // Times of the background work.
 const (
 	tendEvery    = time.Second      // hand-over, collection of garbage, compaction
+	tendAgain    = 5 * time.Second  // the same after an error
 	orphansEvery = 6 * time.Hour    // collection of orphans
 	retryRepair  = 30 * time.Second // a full repair that some shards were missing from
 )
@@ -37,10 +38,19 @@ func (s *Store) complain(what string, err error) {
 // tend does once a second what may be due.
 func (s *Store) tend(ctx context.Context) {
 	partly := map[ID]struct{}{}
-	for pause(ctx, tendEvery) {
-		s.complain("hand-over", s.handOver(ctx))
-		s.complain("collection of garbage", s.collect(ctx, partly))
-		s.complain("compaction", s.compactAll(ctx))
+	wait := tendEvery
+	for pause(ctx, wait) {
+		wait = tendEvery
+		for what, err := range map[string]error{
+			"hand-over":             s.handOver(ctx),
+			"collection of garbage": s.collect(ctx, partly),
+			"compaction":            s.compactAll(ctx),
+		} {
+			if err != nil {
+				s.complain(what, err)
+				wait = tendAgain
+			}
+		}
 	}
 }
 

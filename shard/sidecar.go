@@ -106,8 +106,12 @@ func (d *disk) writeSidecar(s *segment) error {
 	return errors.Join(err, f.Close())
 }
 
-// errSidecar is a sidecar that is not believed.
-var errSidecar = errors.New("lookup file does not match its segment")
+var (
+	// errSidecar is a sidecar that is not believed.
+	errSidecar = errors.New("lookup file does not match its segment")
+	// errCut is a segment that ends before what its sidecar lists.
+	errCut = errors.New("the file has been cut short")
+)
 
 // readSidecar reads the list of a segment's records up to a position. It answers errSidecar, or a
 // file that is not there, where the segment itself must be read.
@@ -127,8 +131,11 @@ func parseSidecar(b []byte, of at, size int64) ([]entry, uint32, error) {
 	}
 	covered, count := le.Uint32(b[24:]), int64(le.Uint32(b[28:]))
 	if le.Uint32(b[12:]) != of.number || !bytes.Equal(b[16:24], of.nonce[:]) ||
-		int64(len(b)) != sidecarHeader+count*entrySize+4 || covered < fileHeaderSize || int64(covered) > size {
+		int64(len(b)) != sidecarHeader+count*entrySize+4 || covered < fileHeaderSize {
 		return nil, 0, errSidecar
+	}
+	if int64(covered) > size {
+		return nil, covered, errCut
 	}
 	entries := make([]entry, count)
 	for i := range entries {

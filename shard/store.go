@@ -51,6 +51,8 @@ type Config struct {
 // Index is an index group: where what is owed and what is garbage stands.
 type Index interface {
 	View(fn func(*fsm.View) error) error
+	// ReadIndex returns when View sees every write acknowledged before the call.
+	ReadIndex(ctx context.Context) error
 	Propose(ctx context.Context, cmd fsm.Command) error
 	// Leader tells whether this node leads the group: one node collects the garbage.
 	Leader() bool
@@ -111,14 +113,15 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		health: newHealth(cfg.Alive, cfg.Log), pace: newPace(cfg.ReadHedge),
 		memory: semaphore.NewWeighted(cfg.Memory),
 	}
+	s.repair.init()
 	disk, err := openDisk(diskConfig{
 		fs: cfg.FS, dir: cfg.Dir, node: cfg.Node, pools: s.pools, segmentSize: uint32(cfg.SegmentSize),
 		reserve: cfg.reserve, now: cfg.Now, rand: cfg.Rand, log: cfg.Log,
+		rotted: s.repair.addRotten,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.repair.init()
 	s.local = local{disk: disk, mend: s.repair.add}
 	s.stopped, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	return s, nil
