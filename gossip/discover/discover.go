@@ -52,33 +52,52 @@ func Find(ctx context.Context, q Query) (found []Found, tried []string, err erro
 	if q.Timeout == 0 {
 		q.Timeout = 2 * time.Second
 	}
-	entries := make(chan *mdns.ServiceEntry, 64)
-	failures := make([]error, 2*len(interfaces)) // of asking by IPv4 and by IPv6
+	asked := make([]asking, 2*len(interfaces)) // by IPv4 and by IPv6
 	var work sync.WaitGroup
 	for i, ifc := range interfaces {
 		tried = append(tried, ifc.Name)
 		for v := range 2 {
-			work.Go(func() {
-				failures[2*i+v] = mdns.QueryContext(ctx, &mdns.QueryParam{
-					Service: service, Timeout: q.Timeout, Interface: &ifc, Entries: entries,
-					DisableIPv4: v == 1, DisableIPv6: v == 0, Logger: quiet(q.Log),
-				})
-			})
+			work.Go(func() { asked[2*i+v] = ask(ctx, q, &ifc, v == 0) })
 		}
 	}
-	go func() {
-		work.Wait()
-		close(entries)
-	}()
-	for e := range entries { // the same node answers on several interfaces, by IPv4 and IPv6
-		if f, ok := read(e); ok && !slices.Contains(found, f) {
-			found = append(found, f)
+	work.Wait()
+	failures := make([]error, len(asked))
+	for i, a := range asked {
+		failures[i] = a.err
+		for _, f := range a.found { // the same node answers on several interfaces, by IPv4 and IPv6
+			if !slices.Contains(found, f) {
+				found = append(found, f)
+			}
 		}
 	}
 	if len(found) == 0 {
 		err = allFailed(failures)
 	}
 	return found, tried, err
+}
+
+// asking is what one question on one interface found.
+type asking struct {
+	found []Found
+	err   error
+}
+
+// maxAnswers is how many answers to one question are kept.
+const maxAnswers = 1024
+
+func ask(ctx context.Context, q Query, ifc *net.Interface, v4 bool) (a asking) {
+	entries := make(chan *mdns.ServiceEntry, maxAnswers)
+	a.err = mdns.QueryContext(ctx, &mdns.QueryParam{
+		Service: service, Timeout: q.Timeout, Interface: ifc, Entries: entries,
+		DisableIPv4: !v4, DisableIPv6: v4, Logger: quiet(q.Log),
+	})
+	close(entries)
+	for e := range entries { // not before: mdns goes on writing into what it has sent
+		if f, ok := read(e); ok {
+			a.found = append(a.found, f)
+		}
+	}
+	return a
 }
 
 // allFailed is an error only when no interface could be asked at all.
