@@ -315,3 +315,69 @@ func TestFollowerThatHangsDelaysNothing(t *testing.T) {
 	resume()
 	r.compare()
 }
+
+func TestNonvoterDoesNotStandForAMajority(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.form(3)
+	ctx := testContext(t, 60*time.Second)
+	lead := r.leader(ctx)
+	extra := r.start("n-4", filepath.Join(t.TempDir(), "n-4"), "boot")
+	if err := lead.AddNonvoter(ctx, "n-4"); err != nil {
+		t.Fatal(err)
+	}
+	if err := lead.WaitCaughtUp(ctx, "n-4", nil); err != nil {
+		t.Fatal(err)
+	}
+	side := []*member{lead, extra}
+	var rest []fsm.NodeID
+	for _, m := range r.others(lead) {
+		if m != extra {
+			rest = append(rest, m.id)
+		}
+	}
+	r.net.split(ids(side), rest)
+	for _, m := range side { // at once, while the leader believes in itself
+		short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+		if err := m.ReadIndex(short); !errors.Is(err, ErrNoLeader) {
+			t.Errorf("%s reads with one voter of three: %v", m.id, err)
+		}
+		cancel()
+	}
+	r.net.heal()
+	r.compare()
+}
+
+func TestFiveNodesGoOnWithThreeAndStopWithTwo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.form(5)
+	ctx := testContext(t, 60*time.Second)
+	var dirs []string
+	var dead []*member
+	for range 2 {
+		m := r.leader(ctx)
+		dirs, dead = append(dirs, r.kill(m)), append(dead, m)
+		if err := r.leader(ctx).Propose(ctx, set("b", uint64(len(dead)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	third := r.follower(ctx)
+	dirs, dead = append(dirs, r.kill(third)), append(dead, third)
+	for _, m := range r.members() {
+		short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		if err := m.ReadIndex(short); !errors.Is(err, ErrNoLeader) {
+			t.Errorf("%s reads with two of five: %v", m.id, err)
+		}
+		cancel()
+	}
+	for i, m := range dead {
+		r.start(m.id, dirs[i], "another boot")
+	}
+	for _, m := range r.members() {
+		if err := m.ReadIndex(ctx); err != nil || get(t, m, "b") != 2 {
+			t.Errorf("%s: %v", m.id, err)
+		}
+	}
+	r.compare()
+}

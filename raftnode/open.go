@@ -273,7 +273,7 @@ func (g *Group) openSnapshots() (err error) {
 // reconcile makes snapshot, log and state agree, or refuses. raft is told not to restore snapshots at
 // start: it would throw the state away, and trusts the newest snapshot's index whatever the state holds.
 func (g *Group) reconcile() (base raft.SnapshotMeta, err error) {
-	base, holds, err := g.newestSnapshot()
+	base, holds, damaged, err := g.newestSnapshot()
 	if err != nil {
 		return base, err
 	}
@@ -288,13 +288,15 @@ func (g *Group) reconcile() (base raft.SnapshotMeta, err error) {
 		}
 		first, g.store.last = 0, 0
 	}
-	if first > base.Index+1 {
-		return base, fmt.Errorf("%w: the log begins at %d, the newest snapshot that can be read ends at %d; %s",
-			ErrStateLost, first, base.Index, remedy)
-	}
 	applied, end := g.machine.Applied(), max(g.store.last, base.Index)
 	if applied > end {
 		return base, fmt.Errorf("%w: the state is of entry %d, log and snapshot end at %d; %s", ErrStateLost, applied, end, remedy)
+	}
+	if first > base.Index+1 {
+		if base, err = g.snapshotAgain(first, damaged); err != nil {
+			return base, err
+		}
+		holds = applied
 	}
 	if !g.machine.Rebuilt() || end == 0 {
 		close(g.ready)
@@ -303,38 +305,91 @@ func (g *Group) reconcile() (base raft.SnapshotMeta, err error) {
 		return base, nil
 	}
 	_, source, err := g.snaps.Open(base.ID)
-	if err != nil {
-		return base, fmt.Errorf("restore snapshot %s: %w", base.ID, err)
+	if err == nil {
+		err = g.machine.Restore(source)
 	}
-	if err := g.machine.Restore(source); err != nil {
+	if err != nil {
 		return base, fmt.Errorf("restore snapshot %s: %w", base.ID, err)
 	}
 	return base, nil
 }
 
+// snapshotAgain makes a snapshot of a whole state in place of damaged ones, where the log begins at first
+// behind them. It needs to know the membership: from the log, or from what describes the damaged one.
+func (g *Group) snapshotAgain(first uint64, damaged *raft.SnapshotMeta) (raft.SnapshotMeta, error) {
+	lost := fmt.Errorf("%w: the log begins at %d, and no snapshot that ends before it can be read; %s", ErrStateLost, first, remedy)
+	index := min(g.machine.Applied(), g.store.last)
+	if g.machine.Rebuilt() || index < first {
+		return raft.SnapshotMeta{}, lost
+	}
+	meta := raft.SnapshotMeta{Index: index}
+	if damaged != nil && strings.HasPrefix(damaged.ID, fmt.Sprintf("%d-%d-", damaged.Term, damaged.Index)) {
+		meta.Configuration, meta.ConfigurationIndex = damaged.Configuration, damaged.ConfigurationIndex
+	}
+	for i := first; i <= index; i++ {
+		var l raft.Log
+		if err := g.store.readLog(i, &l); err != nil {
+			return meta, err
+		}
+		if meta.Term = l.Term; l.Type == raft.LogConfiguration {
+			meta.Configuration, meta.ConfigurationIndex = raft.DecodeConfiguration(l.Data), i
+		}
+	}
+	if len(meta.Configuration.Servers) == 0 {
+		return meta, lost
+	}
+	g.cfg.Log.Warn("damaged snapshots are replaced by one of the state", "group", g.cfg.Group, "index", index)
+	return meta, g.writeSnapshot(&meta)
+}
+
+func (g *Group) writeSnapshot(meta *raft.SnapshotMeta) error {
+	snapshot, err := g.machine.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer snapshot.Release()
+	sink, err := g.snaps.Create(raft.SnapshotVersionMax, meta.Index, meta.Term, meta.Configuration, meta.ConfigurationIndex, noPeers{})
+	if err != nil {
+		return err
+	}
+	meta.ID = sink.ID()
+	return snapshot.Persist(sink)
+}
+
+// noPeers stands for the transport, of which a snapshot wants the encoding of addresses: ours are node ids.
+type noPeers struct{ raft.Transport }
+
+// EncodePeer is the address itself.
+func (noPeers) EncodePeer(_ raft.ServerID, addr raft.ServerAddress) []byte { return []byte(addr) }
+
 // newestSnapshot is the newest snapshot that can be read to its end, and the index of the state in it.
-// Damaged ones are put aside: raft would believe that the state contains them.
-func (g *Group) newestSnapshot() (meta raft.SnapshotMeta, holds uint64, err error) {
+// Damaged ones are put aside, for raft would believe that the state contains them; damaged is the newest.
+func (g *Group) newestSnapshot() (meta raft.SnapshotMeta, holds uint64, damaged *raft.SnapshotMeta, err error) {
 	for {
 		all, err := g.snaps.List()
 		if err != nil || len(all) == 0 {
-			return raft.SnapshotMeta{}, 0, err
+			return meta, 0, damaged, err
 		}
-		if holds, err = g.snapshotIndex(all[0].ID); err == nil {
-			return *all[0], holds, nil
+		newest := all[0]
+		if holds, err = g.snapshotIndex(newest.ID); err == nil {
+			return *newest, holds, damaged, nil
 		}
-		g.cfg.Log.Error("snapshot is damaged and put aside", "group", g.cfg.Group, "snapshot", all[0].ID, "cause", err)
-		if err := errors.Join(
-			os.MkdirAll(g.path(dirDamaged), 0o700),
-			os.RemoveAll(filepath.Join(g.path(dirDamaged), all[0].ID)),
-		); err != nil {
-			return raft.SnapshotMeta{}, 0, err
+		g.cfg.Log.Error("snapshot is damaged and put aside", "group", g.cfg.Group, "snapshot", newest.ID, "cause", err)
+		if damaged == nil {
+			damaged = newest
 		}
-		from := filepath.Join(g.path(dirSnapshots), all[0].ID)
-		if err := os.Rename(from, filepath.Join(g.path(dirDamaged), all[0].ID)); err != nil {
-			return raft.SnapshotMeta{}, 0, err
+		if err := g.putAside(newest.ID); err != nil {
+			return meta, 0, damaged, fmt.Errorf("put snapshot %s aside: %w", newest.ID, err)
 		}
 	}
+}
+
+func (g *Group) putAside(id string) error {
+	to := filepath.Join(g.path(dirDamaged), id)
+	if err := errors.Join(os.MkdirAll(g.path(dirDamaged), 0o700), os.RemoveAll(to)); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(g.path(dirSnapshots), id), to)
 }
 
 // snapshotIndex checks a snapshot's checksum and reads the applied index from its head, as fsm/snapshot.go

@@ -138,6 +138,12 @@ func TestDamagedDirectoriesAreRefusedAndToldApart(t *testing.T) {
 			})
 		}, ErrStateLost},
 		"all snapshots are gone": {func(d string) { remove(t, filepath.Join(d, dirSnapshots)) }, ErrStateLost},
+		"all snapshots are damaged, and the state": {func(d string) {
+			for _, f := range snapshotFiles(t, d) {
+				flip(t, filepath.Join(d, f), 30)
+			}
+			remove(t, filepath.Join(d, fileState))
+		}, ErrStateLost},
 		"another node's": {func(d string) {
 			writeFile(t, filepath.Join(d, fileMarker), `{"group":"index-0","class":2,"node":"n-7"}`)
 		}, ErrWrongDir},
@@ -198,6 +204,11 @@ func TestWhatCanBeBuiltAgainIs(t *testing.T) {
 		"newest snapshot is cut, and state is missing": {"boot", func(d string) {
 			truncate(t, filepath.Join(d, newest), 50)
 			remove(t, filepath.Join(d, fileState))
+		}},
+		"all snapshots are damaged, the state is whole": {"boot", func(d string) {
+			for _, f := range files {
+				flip(t, filepath.Join(d, f), 30)
+			}
 		}},
 		"a snapshot was interrupted": {"boot", func(d string) {
 			if err := os.Mkdir(filepath.Join(d, "snapshots", "9-9-9.tmp"), 0o700); err != nil {

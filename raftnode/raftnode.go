@@ -119,7 +119,8 @@ func (g *Group) Run(ctx context.Context) error {
 		err = g.failure
 	}
 	stop()
-	err = errors.Join(err, l.raft.Shutdown().Error(), conns.Close())
+	end := l.raft.Shutdown()
+	err = errors.Join(err, l.trans.Close(), end.Error()) // the connections first: requests hang in them
 	l.wg.Wait()
 	if err != nil {
 		return fmt.Errorf("raft group %s: %w", g.cfg.Group, err)
