@@ -25,7 +25,8 @@ type Server struct {
 func New(c Config) *Server {
 	c.setDefaults()
 	s := &Server{Config: c}
-	s.verifier = sigv4.New(sigv4.Config{Region: c.Region, Clock: c.Clock, Lookup: s.lookup})
+	s.verifier = sigv4.New(sigv4.Config{Region: c.Region, Clock: c.Clock, Lookup: s.lookup,
+		Bucket: func(host string) string { return bucketOf(host, c.Domains) }})
 	s.all = s.newFront(nil)
 	return s
 }

@@ -504,6 +504,7 @@ func FuzzServeHTTP(f *testing.F) {
 	f.Add([]byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\nAction=%z"))
 	f.Add([]byte("PUT /public/k HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nX-Amz-Content-Sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\nX-Amz-Trailer: x-amz-checksum-crc32\r\nX-Amz-Decoded-Content-Length: 1\r\n\r\n1\r\na\r\n0\r\n"))
 	f.Add([]byte("GET / HTTP/1.1\r\nHost: x\r\nAuthorization: AWS4-HMAC-SHA256 Credential=a/20260101/r/sts/aws4_request,SignedHeaders=host,Signature=0\r\n\r\n"))
+	f.Add([]byte("GET /k?AWSAccessKeyId=" + testKey + "&Signature=c2ln&Expires=2147483647&x-amz-acl=a HTTP/1.1\r\nHost: b.s3.localhost\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(text)))
 		if err != nil {

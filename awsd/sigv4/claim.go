@@ -35,6 +35,7 @@ type Claim struct {
 	expires       time.Duration // of a presigned URL
 	token         string
 	values        url.Values // of a presigned URL
+	version2      bool       // AWS Signature Version 2: KeyID, signature, stamp as sent and time (the end of a URL) are set
 	fault         func(dialect) *protocol.Error
 }
 
@@ -47,39 +48,56 @@ func (c *Claim) scope() string {
 func Read(r *http.Request) *Claim {
 	c := &Claim{}
 	auth, headed := r.Header["Authorization"]
-	queried := c.findParameters(r.URL.RawQuery)
+	v4, v2 := c.findParameters(r.URL.RawQuery)
 	switch {
-	case headed && queried:
+	case headed && (v4 || v2), v4 && v2:
 		c.fault = func(d dialect) *protocol.Error { return d.twoMechanisms() }
 	case headed && len(auth) != 1:
 		c.fault = func(d dialect) *protocol.Error { return d.malformed("more than one Authorization header was sent") }
 	case headed:
 		c.Form = Header
 		c.readHeader(auth[0], r)
-	case queried:
+	case v4:
 		c.Form = Query
 		c.readParameters()
+	case v2:
+		c.Form = Query
+		c.readParameters2()
 	}
 	return c
 }
 
-// findParameters tells whether a query string carries a signature, and keeps its values if so.
-func (c *Claim) findParameters(query string) bool {
-	if !strings.Contains(query, "X-Amz-") && !strings.Contains(query, "AWSAccessKeyId") {
-		return false
+// findParameters tells whether a query string carries a signature, of Version 4 or 2, and keeps its values
+// if so.
+func (c *Claim) findParameters(query string) (v4, v2 bool) {
+	if !strings.Contains(query, "X-Amz-") && !strings.Contains(query, "Signature=") {
+		return false, false
 	}
-	values, err := url.ParseQuery(query)
+	values, err := parseValues(query)
 	if err != nil {
-		return false // the router will refuse it
+		return false, false // the router will refuse it
 	}
 	c.values = values
-	return values.Has("X-Amz-Algorithm") || values.Has("X-Amz-Signature") || values.Has("X-Amz-Credential") ||
-		values.Has("AWSAccessKeyId") && values.Has("Signature")
+	return values.Has("X-Amz-Algorithm") || values.Has("X-Amz-Signature") || values.Has("X-Amz-Credential"), values.Has("Signature")
+}
+
+// parseValues is url.ParseQuery, but ';' is a byte like others.
+func parseValues(query string) (url.Values, error) {
+	return url.ParseQuery(strings.ReplaceAll(query, ";", "%3B"))
+}
+
+// refuse2 is what Verify will answer, if it is S3 that is asked.
+func (c *Claim) refuse2(err *protocol.Error) {
+	c.fault = func(dialect) *protocol.Error { return err }
 }
 
 // readHeader reads "AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…".
 func (c *Claim) readHeader(auth string, r *http.Request) {
 	name, rest, _ := strings.Cut(auth, " ")
+	if name == scheme2 {
+		c.readHeader2(rest, r)
+		return
+	}
 	if name != algorithm {
 		c.fault = func(d dialect) *protocol.Error { return d.unsupported(name) }
 		return
@@ -109,10 +127,6 @@ func (c *Claim) readHeader(auth string, r *http.Request) {
 
 // readParameters reads the X-Amz-… parameters of a presigned URL.
 func (c *Claim) readParameters() {
-	if c.values.Has("AWSAccessKeyId") && !c.values.Has("X-Amz-Algorithm") {
-		c.fault = func(d dialect) *protocol.Error { return d.unsupported("AWS") }
-		return
-	}
 	get := c.values.Get
 	if a := get("X-Amz-Algorithm"); a != "" && a != algorithm {
 		c.fault = func(d dialect) *protocol.Error { return d.unsupported(a) }

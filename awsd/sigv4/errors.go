@@ -164,10 +164,12 @@ func (d dialect) expired(c *Claim, now time.Time) *protocol.Error {
 	end := c.time.Add(c.expires)
 	switch d {
 	case dialectS3:
-		return refuse(http.StatusForbidden, "AccessDenied", "Request has expired",
-			protocol.Field{Name: "X-Amz-Expires", Value: strconv.FormatInt(int64(c.expires/time.Second), 10)},
-			protocol.Field{Name: "Expires", Value: end.UTC().Format(time.RFC3339)},
-			protocol.Field{Name: "ServerTime", Value: now.UTC().Format(time.RFC3339)})
+		fields := []protocol.Field{{Name: "X-Amz-Expires", Value: strconv.FormatInt(int64(c.expires/time.Second), 10)},
+			{Name: "Expires", Value: end.UTC().Format(time.RFC3339)}, {Name: "ServerTime", Value: now.UTC().Format(time.RFC3339)}}
+		if c.version2 {
+			fields = fields[1:]
+		}
+		return refuse(http.StatusForbidden, "AccessDenied", "Request has expired", fields...)
 	case dialectEC2:
 		return refuse(http.StatusBadRequest, "RequestExpired", "Request has expired.")
 	}
@@ -201,14 +203,15 @@ func (d dialect) badToken(token string) *protocol.Error {
 func (d dialect) mismatch(c *Claim, stringToSign, canonical []byte) *protocol.Error {
 	switch d {
 	case dialectS3:
+		fields := []protocol.Field{{Name: "AWSAccessKeyId", Value: c.KeyID},
+			{Name: "StringToSign", Value: string(stringToSign)}, {Name: "SignatureProvided", Value: c.signature},
+			{Name: "StringToSignBytes", Value: fmt.Sprintf("% x", stringToSign)},
+			{Name: "CanonicalRequest", Value: string(canonical)}, {Name: "CanonicalRequestBytes", Value: fmt.Sprintf("% x", canonical)}}
+		if c.version2 {
+			fields = fields[:4]
+		}
 		return refuse(http.StatusForbidden, "SignatureDoesNotMatch",
-			"The request signature we calculated does not match the signature you provided. Check your key and signing method.",
-			protocol.Field{Name: "AWSAccessKeyId", Value: c.KeyID},
-			protocol.Field{Name: "StringToSign", Value: string(stringToSign)},
-			protocol.Field{Name: "SignatureProvided", Value: c.signature},
-			protocol.Field{Name: "StringToSignBytes", Value: fmt.Sprintf("% x", stringToSign)},
-			protocol.Field{Name: "CanonicalRequest", Value: string(canonical)},
-			protocol.Field{Name: "CanonicalRequestBytes", Value: fmt.Sprintf("% x", canonical)})
+			"The request signature we calculated does not match the signature you provided. Check your key and signing method.", fields...)
 	case dialectEC2:
 		return refuse(http.StatusUnauthorized, "AuthFailure", "AWS was not able to validate the provided access credentials")
 	}
@@ -222,8 +225,35 @@ func errInvalid(message string) *protocol.Error {
 	return refuse(http.StatusBadRequest, "InvalidRequest", message)
 }
 
-func errAnonymousSigned() *protocol.Error {
-	return errInvalid("The payload says that its chunks are signed, but the request has no signature.")
+func errUnsignedChunks() *protocol.Error {
+	return errInvalid("The payload says that its chunks are signed, but the request is not signed with AWS4-HMAC-SHA256.")
+}
+
+func errHeader2(auth string) *protocol.Error {
+	return refuse(http.StatusBadRequest, "InvalidArgument", "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature",
+		protocol.Field{Name: "ArgumentName", Value: "Authorization"}, protocol.Field{Name: "ArgumentValue", Value: auth})
+}
+
+func errParameters2() *protocol.Error {
+	return refuse(http.StatusForbidden, "AccessDenied", "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters")
+}
+
+func errExpires2(value string) *protocol.Error {
+	return refuse(http.StatusForbidden, "AccessDenied", "Invalid date (should be seconds since epoch): "+value)
+}
+
+func errUnsigned2(name string) *protocol.Error {
+	return refuse(http.StatusForbidden, "AccessDenied", "Signature Version 2 does not sign the query parameter "+name+
+		", so that a presigned URL must not have it. Please use AWS4-HMAC-SHA256.")
+}
+
+func errAmbiguous2(name string) *protocol.Error {
+	return refuse(http.StatusForbidden, "AccessDenied", "Signature Version 2 cannot tell the value of "+name+
+		" from further query parameters. Please use AWS4-HMAC-SHA256.")
+}
+
+func errQuery() *protocol.Error {
+	return refuse(http.StatusBadRequest, "InvalidURI", "Couldn't parse the specified URI.")
 }
 
 func errUnsignedHeaders(names string) *protocol.Error {

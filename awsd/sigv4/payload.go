@@ -49,7 +49,7 @@ func (v *Verifier) payload(r *http.Request, c *Claim, d dialect) (plan, error) {
 		declared = c.values.Get("X-Amz-Content-Sha256")
 	}
 	if declared == "" {
-		if c.Form == Header {
+		if c.Form == Header && !c.version2 {
 			return plan{}, errNoContentHash()
 		}
 		declared = unsignedPayload

@@ -326,6 +326,8 @@ func FuzzRead(f *testing.F) {
 	f.Add(r.Header.Get("Authorization"), "", "20260506T120000Z")
 	f.Add("", presign(f, "GET", "s3", "/b/k?X-Amz-Expires=60", noon()).URL.RawQuery, "")
 	f.Add("AWS4-HMAC-SHA256 Credential=////,Signature=,SignedHeaders=;", "X-Amz-Signature=%zz&X-Amz-Algorithm=", "Fri, 24 May 2013 00:00:00 GMT")
+	f.Add("AWS "+exampleKey+":c2ln", "acl", "Wed, 06 May 2026 12:00:00 GMT")
+	f.Add("", presigned2(f, "GET", "/b/k?x-amz-acl=private&response-expires=a%26b", "").URL.RawQuery, "")
 	f.Fuzz(func(t *testing.T, auth, query, date string) {
 		r := request(t, "GET", "host.test", "/b/k", "", [][2]string{{"X-Amz-Date", date}, {"X-Amz-Content-Sha256", emptyHash}})
 		r.URL.RawQuery = query

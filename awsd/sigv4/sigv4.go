@@ -1,5 +1,5 @@
-// Package sigv4 proves who sent a request: it verifies AWS Signature Version 4 in the Authorization header
-// and in presigned URLs, and turns the payload, in every form that a client sends it, into a reader that
+// Package sigv4 proves who sent a request: it verifies AWS Signature Version 4 (and for S3 also Version 2) in
+// the Authorization header and in presigned URLs, and turns the payload, in every form that a client sends it, into a reader that
 // fails instead of ending when a signature, a checksum or a length does not hold.
 //
 // It never decides what a caller may do, keeps no keys (it asks a Lookup for each request), and answers no
@@ -51,6 +51,10 @@ type Config struct {
 	Region string           // the one region that scopes may name
 	Lookup Lookup           // asked once for each signed request
 	Clock  func() time.Time // the server's clock
+
+	// Bucket is the bucket that a Host header names, "" when it names none. Signature Version 2 signs it;
+	// nil when no host does.
+	Bucket func(host string) string
 }
 
 // Verifier verifies requests. It is safe for use by many goroutines.
@@ -81,11 +85,15 @@ func New(c Config) *Verifier {
 // Errors are *protocol.Error as the service answers them, or what the Lookup failed with.
 func (v *Verifier) Verify(r *http.Request, c *Claim, service string) (*principal.Caller, *Body, error) {
 	d := dialectOf(service)
-	if c.fault != nil {
+	switch {
+	case c.version2 && d != dialectS3:
+		return nil, nil, d.unsupported(scheme2)
+	case c.fault != nil:
 		return nil, nil, c.fault(d)
-	}
-	if c.Form == Anonymous {
+	case c.Form == Anonymous:
 		return v.anonymous(r, d)
+	case c.version2:
+		return v.verify2(r, c)
 	}
 	if err := v.checkScope(c, service); err != nil {
 		return nil, nil, err
@@ -93,14 +101,9 @@ func (v *Verifier) Verify(r *http.Request, c *Claim, service string) (*principal
 	if err := v.checkTime(c, d); err != nil {
 		return nil, nil, err
 	}
-	secret, caller, err := v.Lookup(r.Context(), c.KeyID, c.token)
-	switch {
-	case errors.Is(err, ErrUnknownKey):
-		return nil, nil, d.unknownKey(c.KeyID)
-	case errors.Is(err, ErrBadToken):
-		return nil, nil, d.badToken(c.token)
-	case err != nil:
-		return nil, nil, fmt.Errorf("looking up access key %s: %w", c.KeyID, err)
+	secret, caller, err := v.secret(r, c, d)
+	if err != nil {
+		return nil, nil, err
 	}
 	plan, err := v.payload(r, c, d)
 	if err != nil {
@@ -120,24 +123,42 @@ func (v *Verifier) Verify(r *http.Request, c *Claim, service string) (*principal
 	return &caller, body, nil
 }
 
+// secret looks up the claim's key, and words a refusal.
+func (v *Verifier) secret(r *http.Request, c *Claim, d dialect) (string, principal.Caller, error) {
+	secret, caller, err := v.Lookup(r.Context(), c.KeyID, c.token)
+	switch {
+	case errors.Is(err, ErrUnknownKey):
+		return "", caller, d.unknownKey(c.KeyID)
+	case errors.Is(err, ErrBadToken):
+		return "", caller, d.badToken(c.token)
+	case err != nil:
+		return "", caller, fmt.Errorf("looking up access key %s: %w", c.KeyID, err)
+	}
+	return secret, caller, nil
+}
+
 // anonymous lets an unsigned request through to S3, where a bucket may be public, and refuses it elsewhere.
 func (v *Verifier) anonymous(r *http.Request, d dialect) (*principal.Caller, *Body, error) {
 	if d != dialectS3 {
 		return nil, nil, d.missing()
 	}
-	c := &Claim{Form: Anonymous}
-	plan, err := v.payload(r, c, d)
-	if err != nil {
-		return nil, nil, err
-	}
-	if plan.signed {
-		return nil, nil, errAnonymousSigned()
-	}
-	body, err := plan.open(v, r, c, signingKey{})
+	body, err := v.openUnsigned(r, &Claim{Form: Anonymous})
 	if err != nil {
 		return nil, nil, err
 	}
 	return &principal.Caller{Anonymous: true}, body, nil
+}
+
+// openUnsigned makes the reader of an S3 payload that no signature of Version 4 covers.
+func (v *Verifier) openUnsigned(r *http.Request, c *Claim) (*Body, error) {
+	plan, err := v.payload(r, c, dialectS3)
+	if err != nil {
+		return nil, err
+	}
+	if plan.signed {
+		return nil, errUnsignedChunks()
+	}
+	return plan.open(v, r, c, signingKey{})
 }
 
 // checkScope holds the claim's scope against where the request has come to.
@@ -165,7 +186,7 @@ func (v *Verifier) checkTime(c *Claim, d dialect) error {
 		}
 		return nil
 	}
-	if c.time.Sub(now) > MaxSkew {
+	if c.time.Sub(now) > MaxSkew && !c.version2 {
 		return d.notYet(c, now)
 	}
 	if now.After(c.time.Add(c.expires)) {

@@ -125,8 +125,6 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"no signature", "ec2", plain(), 403, "MissingAuthenticationToken"},
 		{"no signature", "iam", plain(), 403, "MissingAuthenticationToken"},
-		{"signature version 2", "s3", header("Authorization", "AWS AKID:c2ln"), 400, "InvalidRequest"},
-		{"signature version 2 in the query", "s3", request(t, "GET", "h", "/b/k?AWSAccessKeyId=A&Signature=b&Expires=1", "", nil), 400, "InvalidRequest"},
 		{"signature version 4A", "s3", header("Authorization", "AWS4-ECDSA-P256-SHA256 Credential=x"), 400, "InvalidRequest"},
 		{"another algorithm", "sts", header("Authorization", "AWS4-HMAC-SHA512 Credential=x"), 400, "IncompleteSignature"},
 		{"both forms", "s3", both, 400, "InvalidArgument"},

@@ -7,6 +7,7 @@ Keys and tokens are the examples of AWS's documentation.
 import datetime
 import json
 import sys
+from email.utils import formatdate
 from urllib.parse import quote, urlsplit
 
 import botocore
@@ -33,15 +34,24 @@ class Clock(datetime.datetime):
 if hasattr(botocore.auth, "get_current_datetime"):
     botocore.auth.get_current_datetime = lambda *a, **k: NOW
 botocore.auth.datetime.datetime = Clock
+EPOCH = int(NOW.replace(tzinfo=datetime.timezone.utc).timestamp())
+botocore.auth.formatdate = lambda usegmt: formatdate(EPOCH, usegmt=usegmt)
+botocore.auth.HmacV1QueryAuth._get_date = lambda self: str(EPOCH + int(self._expires))
 
 HEADER = {"s3": botocore.auth.S3SigV4Auth}
 QUERY = {"s3": botocore.auth.S3SigV4QueryAuth}
 
 
-def vector(name, service, method, url, headers=(), body=b"", token=None, expires=None, signing_region=REGION):
+def vector(name, service, method, url, headers=(), body=b"", token=None, expires=None, signing_region=REGION, auth_path=None):
     credentials = Credentials(KEY, SECRET, token)
-    request = AWSRequest(method=method, url=url, headers=dict(headers), data=body if expires is None else b"")
-    if expires is None:
+    request = AWSRequest(method=method, url=url, headers=dict(headers), data=body if expires is None else b"", auth_path=auth_path)
+    if service == "s3v2":
+        service = "s3"
+        if expires is None:
+            signer = botocore.auth.HmacV1Auth(credentials)
+        else:
+            signer = botocore.auth.HmacV1QueryAuth(credentials, expires)
+    elif expires is None:
         signer = HEADER.get(service, botocore.auth.SigV4Auth)(credentials, service, signing_region)
     else:
         signer = QUERY.get(service, botocore.auth.SigV4QueryAuth)(credentials, service, signing_region, expires=expires)
@@ -52,6 +62,32 @@ def vector(name, service, method, url, headers=(), body=b"", token=None, expires
     sent = [[k, v.decode() if isinstance(v, bytes) else v] for k, v in prepared.headers.items()]
     return {"name": name, "service": service, "method": method, "target": target, "host": parts.netloc,
             "headers": sent, "body": body.decode(), "token": token or ""}
+
+
+def vectors2(keys):
+    s3, virtual = "http://s3.example.test:9999", "http://my.bucket.s3.example.test:9999"
+    meta = {"x-amz-meta-note": " two   spaces ", "x-amz-acl": "private"}
+    typed = {"Content-Type": "text/plain", "Content-MD5": "XUFAKrxLKna5cZ2REBfFkg==", **meta}
+    for key in keys:
+        path = quote(key, safe="/~")
+        for url in s3 + "/my.bucket/" + path, virtual + "/" + path:
+            style = "virtual " if url.startswith(virtual) else ""
+            auth_path = "/my.bucket/" + path
+            yield vector("s3v2 " + style + "get " + key, "s3v2", "GET", url, auth_path=auth_path)
+            yield vector("s3v2 " + style + "put " + key, "s3v2", "PUT", url, typed, b"hello", auth_path=auth_path)
+            yield vector("s3v2 presigned " + style + "get " + key, "s3v2", "GET", url, expires=60, auth_path=auth_path)
+            yield vector("s3v2 presigned " + style + "put " + key, "s3v2", "PUT", url, typed, b"hello", expires=60, auth_path=auth_path)
+    for query in ["", "encoding-type=url&prefix=a%2Fb", "uploads", "versionId=v%3D1%2B&response-content-type=a%2Fb",
+                  "uploadId=u&partNumber=1", "tagging", "delete", "location",
+                  "response-content-disposition=attachment%3B%20filename%3D%22a%26b%2Bc%20%C3%A9.txt%22&response-expires=x"]:
+        for expires in None, 60:
+            tail = ("?" if query else "") + query
+            name = ("presigned " if expires else "") + "query " + query
+            yield vector("s3v2 " + name, "s3v2", "GET", s3 + "/my.bucket" + tail, expires=expires, auth_path="/my.bucket/")
+            yield vector("s3v2 virtual " + name, "s3v2", "GET", virtual + "/" + tail, expires=expires, auth_path="/my.bucket/")
+    for expires in None, 60:
+        yield vector("s3v2 buckets %s" % expires, "s3v2", "GET", s3 + "/", expires=expires)
+        yield vector("s3v2 token %s" % expires, "s3v2", "DELETE", s3 + "/bucket/key", token=TOKEN, expires=expires)
 
 
 def vectors():
@@ -76,6 +112,7 @@ def vectors():
     identity = "https://sts.example.test/?Action=GetCallerIdentity&Version=2011-06-15"
     yield vector("sts presigned", "sts", "GET", identity, expires=60)
     yield vector("sts presigned with token", "sts", "GET", identity, {"x-k8s-aws-id": "one"}, token=TOKEN, expires=60)
+    yield from vectors2(keys)
     yield vector("double encoded path", "iam", "GET", "https://iam.example.test/a%20b//c/../%C3%A9/?x=y")
 
 
