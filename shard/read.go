@@ -24,8 +24,8 @@ func (s *Store) Read(ctx context.Context, ref Ref, off, n int64) (io.ReadCloser,
 	if n == 0 {
 		return &body{}, nil
 	}
-	if ref.K == 0 || int(ref.K)+int(ref.M) > maxShards {
-		return nil, fmt.Errorf("blob %v with %d+%d shards: %w", ref.ID, ref.K, ref.M, fsm.ErrInvalid)
+	if err := checkRef(ref); err != nil {
+		return nil, err
 	}
 	spec := rangeSpec(ref, off, n)
 	g, err := s.gather(ctx, spec)
@@ -45,6 +45,14 @@ func (s *Store) Read(ctx context.Context, ref Ref, off, n int64) (io.ReadCloser,
 		return nil, joinClose(err, b)
 	}
 	return b, nil
+}
+
+// checkRef refuses a Ref that no write has made.
+func checkRef(ref Ref) error {
+	if ref.K == 0 || int(ref.K)+int(ref.M) > maxShards || ref.Size < 0 {
+		return fmt.Errorf("blob %v of %d bytes with %d+%d shards: %w", ref.ID, ref.Size, ref.K, ref.M, fsm.ErrInvalid)
+	}
+	return nil
 }
 
 func joinClose(err error, c io.Closer) error {

@@ -131,6 +131,9 @@ func (s *Store) RepairBlob(ctx context.Context, ref Ref) (mended bool, err error
 	if ref.Size == 0 {
 		return false, nil
 	}
+	if err := checkRef(ref); err != nil {
+		return false, err
+	}
 	p, err := s.partition(ref)
 	if err != nil {
 		return false, err
@@ -312,7 +315,8 @@ func (d *disk) refOf(s slot, partitions uint16) (Ref, bool) {
 		}
 		h, _, err := seg.readHeader(p.off, p.length(), make([]byte, recordRoom))
 		err = errors.Join(err, seg.drop())
-		return Ref{ID: h.id, Partition: h.key.partition(partitions), K: h.k, M: h.m, Size: h.size}, err == nil && h.size > 0
+		ref := Ref{ID: h.id, Partition: h.key.partition(partitions), K: h.k, M: h.m, Size: h.size}
+		return ref, err == nil && checkRef(ref) == nil
 	}
 }
 

@@ -64,8 +64,9 @@ func readPut(r io.Reader, from *pools) (*Put, error) {
 	if h, err = parse(room[:h.payloadAt()], at{}); err != nil {
 		return nil, fmt.Errorf("%w: %w", errFrame, err)
 	}
-	if h.kind == tombstone || h.length == 0 || h.seq > maxSeq || h.shard >= maxShards || int(h.k)+int(h.m) > maxShards {
-		return nil, fmt.Errorf("%w: record of kind %d, shard %d", errFrame, h.kind, h.shard)
+	width := int(h.k) + int(h.m)
+	if h.kind == tombstone || h.length == 0 || h.seq > maxSeq || h.k == 0 || width > maxShards || int(h.shard) >= width {
+		return nil, fmt.Errorf("%w: record of kind %d, shard %d of %d+%d", errFrame, h.kind, h.shard, h.k, h.m)
 	}
 	p := &Put{header: h, buf: from.get(int(h.length)), sums: make([]uint32, h.blocks())}
 	if err := p.readPayload(r, room[:]); err != nil {
@@ -134,7 +135,7 @@ func decodeDeletions(b []byte) ([]Deletion, error) {
 			ID: ID(b[:16]), Partition: binary.LittleEndian.Uint16(b[16:]), K: b[19], M: b[20],
 			Size: int64(binary.LittleEndian.Uint64(b[24:])),
 		}}
-		if d.Ref.Size < sizeUnknown || int(d.Ref.K)+int(d.Ref.M) > maxShards || d.Shard != wholeBlob && d.Shard >= maxShards {
+		if d.Ref.Size < sizeUnknown || d.Ref.K == 0 || int(d.Ref.K)+int(d.Ref.M) > maxShards || d.Shard != wholeBlob && d.Shard >= maxShards {
 			return nil, errFrame
 		}
 		out = append(out, d)
