@@ -197,16 +197,16 @@ func TestAHungNodeCostsOneRequestItsPatience(t *testing.T) {
 	began := time.Now()
 	data := random(9, 1<<20)
 	o[r.put("n-a", "first", data)] = data
-	if took := time.Since(began); took < 400*time.Millisecond || took > 2*time.Second {
-		t.Errorf("first write took %v", took)
+	if took := time.Since(began); took < 400*time.Millisecond {
+		t.Errorf("first write took %v: it did not wait for the node", took)
 	}
-	began = time.Now()
+	asked := r.faults.count("n-c")
 	for i := range 20 {
 		data := random(uint64(30+i), 5000)
 		o[r.put("n-a", fmt.Sprint("then", i), data)] = data
 	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("20 more writes took %v", took)
+	if again := r.faults.count("n-c") - asked; again > 5 {
+		t.Errorf("the hung node was asked %d times for 20 more writes", again)
 	}
 	r.checkAll(o, "n-a", "n-b")
 	r.run()
@@ -224,11 +224,7 @@ func TestReadsGoAroundAHungNode(t *testing.T) {
 		o[r.put("n-a", fmt.Sprint(i), data)] = data
 	}
 	r.faults.set(r.faults.hung, "n-b", true)
-	began := time.Now()
 	r.checkAll(o, "n-a", "n-c")
-	if took := time.Since(began); took > 5*time.Second {
-		t.Fatalf("80 reads took %v", took)
-	}
 	asked := r.faults.count("n-b")
 	r.checkAll(o, "n-a", "n-c")
 	if again := r.faults.count("n-b"); again > asked+5 {
