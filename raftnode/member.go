@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,35 +172,56 @@ func respond(err error) membershipResponse {
 	return membershipResponse{otherCause, err.Error()}
 }
 
-// askMembership asks the leader of the moment until one has taken the request.
+// askMembership asks the leader of the moment until one has taken the request. Where the outcome of one
+// attempt is not known, the next finds out: a change that stands is not made again.
 func (g *Group) askMembership(ctx context.Context, req membershipRequest) error {
 	l, err := g.wait(ctx)
 	if err != nil {
 		return err
 	}
-	for {
+	var first fsm.NodeID
+	for unknown := false; ; {
 		v, err := g.leader(ctx, l)
 		if err != nil {
 			return err
 		}
 		changed := g.leaders.wait()
-		if v.leader == g.cfg.Node {
-			err = g.changeMembership(ctx, l, req)
-		} else {
-			var resp membershipResponse
-			if err = g.post(ctx, v.leader, "membership", req, &resp); err == nil {
-				err = resp.err()
-			} else if !certainlyNot(err) {
-				err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
-			}
+		if req.Op == opTransfer && unknown && v.leader != first && (req.Node == "" || req.Node == v.leader) {
+			return nil
 		}
-		if err == nil || !errors.Is(err, errNotLeader) && !certainlyNot(err) {
+		first = cmp.Or(first, v.leader)
+		if err = g.askLeaderMembership(ctx, l, v, req); err == nil {
+			return nil
+		}
+		switch {
+		case unknown && req.Op == string(OpRemove) && errors.Is(err, ErrNotMember):
+			return nil
+		case errors.Is(err, ErrUnknownOutcome) && req.At == 0 && ctx.Err() == nil:
+			unknown = true
+		case !errors.Is(err, errNotLeader) && !certainlyNot(err):
 			return err
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil && unknown:
+			return fmt.Errorf("%w: %v", ErrUnknownOutcome, err) //nolint:errorlint // not ErrNoLeader
+		case ctx.Err() != nil:
 			return fmt.Errorf("%w: %w: %w", ErrNoLeader, ctx.Err(), err)
 		}
 		g.pause(ctx, changed)
+	}
+}
+
+func (g *Group) askLeaderMembership(ctx context.Context, l *live, v raftView, req membershipRequest) error {
+	if v.leader == g.cfg.Node {
+		return g.changeMembership(ctx, l, req)
+	}
+	var resp membershipResponse
+	err := g.call(ctx, v, "membership", req, &resp)
+	switch {
+	case err == nil:
+		return resp.err()
+	case certainlyNot(err):
+		return err
+	default:
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
 }
 

@@ -229,7 +229,7 @@ func (s *logStore) load() error {
 			s.noteConfigLocked(i)
 		}
 	}
-	for _, key := range []string{keyCurrentTerm, "LastVoteTerm", "LastVoteCand"} {
+	for _, key := range []string{keyCurrentTerm, keyVote} {
 		value, err := s.readValue([]byte(key))
 		if errors.Is(err, raftboltdb.ErrKeyNotFound) {
 			continue
@@ -299,7 +299,7 @@ func (g *Group) reconcile() (base raft.SnapshotMeta, err error) {
 		holds = applied
 	}
 	if !g.machine.Rebuilt() || end == 0 {
-		close(g.ready)
+		g.nowReady()
 	}
 	if applied >= holds {
 		return base, nil

@@ -112,9 +112,9 @@ func TestDamagedDirectoriesAreRefusedAndToldApart(t *testing.T) {
 		"the vote": {func(d string) {
 			update(d, func(tx *bbolt.Tx) error {
 				b := tx.Bucket([]byte("conf"))
-				v := append([]byte(nil), b.Get([]byte("LastVoteTerm"))...)
+				v := append([]byte(nil), b.Get([]byte(keyVote))...)
 				v[7]++
-				return b.Put([]byte("LastVoteTerm"), v)
+				return b.Put([]byte(keyVote), v)
 			})
 		}, ErrLogCorrupt},
 		"an entry is gone": {func(d string) {

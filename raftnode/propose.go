@@ -84,7 +84,11 @@ func (g *Group) Propose(ctx context.Context, cmd fsm.Command) error {
 // told makes a failure of the machine, which is no answer to the command, an unknown outcome.
 func (g *Group) told(err error) error {
 	refusal := (*fsm.Error)(nil)
-	if err == nil || errors.As(err, &refusal) || g.machine.Failure() == nil {
+	if err == nil || errors.As(err, &refusal) {
+		g.nowReady()
+		return err
+	}
+	if g.machine.Failure() == nil {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)

@@ -32,8 +32,10 @@ type Group struct {
 	leaders signal        // fires when the leader or the state of raft changes
 	started chan struct{} // closed when live is set
 	stopped chan struct{} // closed when Run has ended
-	ready   chan struct{} // closed when View may show the state
+	ready   chan struct{} // closed when View may show the state: see nowReady
 	live    *live         // set before started is closed
+
+	readyOnce sync.Once
 
 	failOnce sync.Once
 	failed   chan struct{} // closed when failure is set
@@ -248,11 +250,12 @@ func (g *Group) becomeReady(l *live) {
 	select {
 	case <-g.ready:
 	default:
-		if g.readIndex(l.ctx, l) == nil {
-			close(g.ready)
-		}
+		_ = g.readIndex(l.ctx, l) // fails when the group stops
 	}
 }
+
+// nowReady says that the state contains whatever was committed before this moment, and may be shown.
+func (g *Group) nowReady() { g.readyOnce.Do(func() { close(g.ready) }) }
 
 // Close ends Run, waits for it, and closes the files.
 func (g *Group) Close() error {

@@ -34,7 +34,11 @@ func (g *Group) readIndex(ctx context.Context, l *live) error {
 	if err != nil {
 		return err
 	}
-	return g.machine.Wait(ctx, at.index)
+	if err := g.machine.Wait(ctx, at.index); err != nil {
+		return err
+	}
+	g.nowReady()
+	return nil
 }
 
 // readPoint asks until a leader answers.

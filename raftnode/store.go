@@ -18,6 +18,8 @@ import (
 //
 //	entry  raft.Log.Extensions as raft gave it | 4 bytes CRC32C of index, term, type, data, Extensions
 //	value  the value | 4 bytes CRC32C of key and value
+//	vote   8 bytes term | the candidate, as the value of "LastVote": raft sets the two one after the other, and
+//	       on a slow disk an election is as long as its syncs
 //
 // A node whose log or vote is wrong or cannot be written must not go on: raft itself would panic in a
 // goroutine of its own, or go on with a log that is not what it thinks. So the first failure is reported
@@ -28,6 +30,8 @@ type logStore struct {
 
 	mu   sync.Mutex // held while the file is written; guards what is below
 	last uint64     // index of the last entry
+	// voteTerm is the term of the vote whose candidate raft will set next.
+	voteTerm uint64
 	// configs are the indices of the last two memberships in the log or before it: raft tells them to nobody.
 	// It has at most one that is not committed, and that may be cut off again.
 	configs [2]uint64
@@ -171,6 +175,9 @@ func valueCRC(key, value []byte) uint32 {
 func (s *logStore) Set(key, value []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if string(key) == keyLastVoteCand {
+		key, value = []byte(keyVote), append(binary.BigEndian.AppendUint64(nil, s.voteTerm), value...)
+	}
 	sealed := binary.BigEndian.AppendUint32(append([]byte(nil), value...), valueCRC(key, value))
 	if err := s.bolt.Set(key, sealed); err != nil {
 		s.fatal("write %s: %w", key, err)
@@ -180,11 +187,25 @@ func (s *logStore) Set(key, value []byte) error {
 
 // Get reads a stable value. raft knows a missing one by the text "not found".
 func (s *logStore) Get(key []byte) ([]byte, error) {
+	name := string(key)
+	if name == keyLastVoteTerm || name == keyLastVoteCand {
+		key = []byte(keyVote)
+	}
 	value, err := s.readValue(key)
+	if err == nil && string(key) == keyVote && len(value) < 8 {
+		err = fmt.Errorf("%w: vote of %d bytes", ErrLogCorrupt, len(value))
+	}
 	if err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
 		s.fatal("%w", err)
 	}
-	return value, err
+	switch {
+	case err == nil && name == keyLastVoteTerm:
+		return value[:8], nil
+	case err == nil && name == keyLastVoteCand:
+		return value[8:], nil
+	default:
+		return value, err
+	}
 }
 
 func (s *logStore) readValue(key []byte) ([]byte, error) {
@@ -199,15 +220,28 @@ func (s *logStore) readValue(key []byte) ([]byte, error) {
 	return sealed[:n], nil
 }
 
-// keyCurrentTerm is raft's own key of the current term.
-const keyCurrentTerm = "CurrentTerm"
+// raft's own keys of its stable values, and ours of the vote.
+const (
+	keyCurrentTerm  = "CurrentTerm"
+	keyLastVoteTerm = "LastVoteTerm"
+	keyLastVoteCand = "LastVoteCand"
+	keyVote         = "LastVote"
+)
 
-// SetUint64 is Set for a number.
+// SetUint64 is Set for a number. The term of a vote is kept until its candidate follows: a vote is given
+// after both are set.
 func (s *logStore) SetUint64(key []byte, value uint64) error {
-	if string(key) == keyCurrentTerm {
+	switch string(key) {
+	case keyCurrentTerm:
 		return s.terms.raise(value, func() error { return s.setUint64(key, value) })
+	case keyLastVoteTerm:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.voteTerm = value
+		return nil
+	default:
+		return s.setUint64(key, value)
 	}
-	return s.setUint64(key, value)
 }
 
 func (s *logStore) setUint64(key []byte, value uint64) error {
