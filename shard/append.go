@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"hive/internal/vfs"
 )
@@ -64,17 +65,27 @@ func (d *disk) keep(s slot, old place, r *record) (bool, error) {
 	return true, d.failed // closed segments were synced before the next began
 }
 
-// room refuses a write that would leave less than the reserve.
+// room refuses a write that would leave less than the reserve. d.appendMu is held.
 func (d *disk) room(n int64) error {
-	space, err := d.cfg.fs.Space(d.cfg.dir)
-	if err != nil {
-		return fmt.Errorf("room on disk: %w", err)
+	now := d.cfg.now()
+	if d.spare -= n; d.spare < asksAlways || now.Sub(d.asked) > asksEvery {
+		space, err := d.cfg.fs.Space(d.cfg.dir)
+		if err != nil {
+			return fmt.Errorf("room on disk: %w", err)
+		}
+		d.spare, d.asked = space.Free-d.cfg.reserve(space)-n, now
 	}
-	if space.Free-n < d.cfg.reserve(space) {
+	if d.spare < 0 {
 		return ErrDiskFull
 	}
 	return nil
 }
+
+// How often the file system is asked for its room: always when little is left, else now and then.
+const (
+	asksAlways = 256 << 20
+	asksEvery  = 100 * time.Millisecond
+)
 
 // setLocked enters a record in the lookup, in place of another if there is one. d.mu is held.
 func (d *disk) setLocked(s slot, p place) {

@@ -23,7 +23,9 @@ type disk struct {
 	appendMu sync.Mutex
 	active   *segment
 	lsn      uint64
-	failed   error // why nothing is appended any more
+	failed   error     // why nothing is appended any more
+	spare    int64     // bytes above the reserve, as of asked and what was appended since
+	asked    time.Time // the file system for its room
 
 	// mu guards what is below. It may be taken while appendMu is held, not the other way round.
 	mu       sync.RWMutex

@@ -303,6 +303,7 @@ func TestAFullNodeRefusesWritesWithItsCause(t *testing.T) {
 		data := random(1, 100_000)
 		ref := r.put("n-a", "k", data)
 		r.disks["n-b"].SetTotal(0)
+		r.clock.advance(time.Second)
 		_, _, err := r.stores["n-a"].Write(t.Context(), "k", bytes.NewReader(data), int64(len(data)))
 		if !errors.Is(err, ErrDiskFull) {
 			t.Fatal(err)
