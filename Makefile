@@ -36,6 +36,7 @@ lint:
 
 generate:
 	go run -buildvcs=false ./awsd/gen
+	go run -buildvcs=false ./test/apidoc
 
 bench: build
 	go run -buildvcs=false ./test/bench

@@ -40,6 +40,7 @@ check gofmt formatted
 check 'shell scripts parse' shell_parses
 check 'import rules' go test -count=1 .
 check 'generated code is up to date' go run ./awsd/gen -check
+check 'docs/api.md is up to date' go run ./test/apidoc -check
 check 'go vet' go vet ./...
 check staticcheck go tool -modfile=.ci/tools.mod staticcheck ./...
 check govulncheck vulnerabilities
