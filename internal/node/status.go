@@ -41,14 +41,14 @@ func (n *Node) status() (admin.Status, error) {
 		}
 		return nil
 	})
-	if errors.Is(err, raftnode.ErrReplaying) {
+	if err == nil {
+		err = n.repairStatus(&out.Repair)
+	}
+	if errors.Is(err, raftnode.ErrReplaying) { // control, or an index group
 		out.Warnings = append(out.Warnings, "this node builds its state again and shows it once a leader tells how far it must go")
 		return out, nil
 	}
-	if err != nil {
-		return out, err
-	}
-	return out, n.repairStatus(&out.Repair)
+	return out, err
 }
 
 func (n *Node) memberStatus(m fsm.Member, servers []cluster.Server) admin.Member {
