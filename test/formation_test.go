@@ -80,6 +80,12 @@ func (g *ground) interrupt(i int, args []string, seen func() bool) {
 		var pid int
 		if _, err := fmt.Sscan(string(raw), &pid); err == nil {
 			must(g.t, ignore(syscall.Kill(pid, syscall.SIGKILL), syscall.ESRCH))
+			g.await("its daemon to be gone", func() error {
+				if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+					return fmt.Errorf("process %d: %v", pid, err)
+				}
+				return nil
+			})
 		}
 	}
 }
@@ -386,7 +392,10 @@ func (g *ground) newAddress() {
 	cmd := exec.Command(program(t), "run", "--hive-dir", g.node(4), "--bind", g.ips[4])
 	cmd.Stderr = log
 	must(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Wait() }) // ground stops it; how it ends is not this test's matter
+	t.Cleanup(func() { // how it ends is not this test's matter
+		must(t, ignore(cmd.Process.Kill(), os.ErrProcessDone))
+		_ = cmd.Wait()
+	})
 	g.await("the new address everywhere", func() error {
 		b := g.sameBundle(1, 2, 3, 4)
 		if b.Epoch > before.Epoch && b.Members[3].Addr == g.ips[4]+":8443" {
@@ -411,11 +420,16 @@ func (g *ground) close() {
 	refused(t, out, err, "quorum", "--yes")
 	_, err = hive(t, "node", "remove", "n-node4", "--hive-dir", g.node(1), "--yes")
 	must(t, err)
-	if b := g.sameBundle(1, 2, 3); len(b.Members) != 3 {
-		t.Errorf("a node was removed, and is in cluster.json: %+v", b.Members)
-	}
-	out, err = hive(t, "cluster", "digest", "--hive-dir", g.node(2))
-	must(t, err)
+	g.await("settings without node4", func() error {
+		if b := g.sameBundle(1, 2, 3); len(b.Members) != 3 {
+			return fmt.Errorf("%+v", b.Members)
+		}
+		return nil
+	})
+	g.await("equal digests", func() (err error) {
+		out, err = hive(t, "cluster", "digest", "--hive-dir", g.node(2))
+		return err
+	})
 	for i := 1; i <= 3; i++ {
 		if !strings.Contains(out, fmt.Sprintf("n-node%d", i)) {
 			t.Errorf("the digests lack node%d:\n%s", i, out)

@@ -53,8 +53,13 @@ func keysEverywhere(t *testing.T, c *rig.Cluster) {
 		put(t, s3Client(b, made), "everywhere", name, []byte(name))
 		_, err := iamClient(a, k).UpdateAccessKey(soon(t), &iam.UpdateAccessKeyInput{UserName: &name, AccessKeyId: &made.id, Status: types.StatusTypeInactive})
 		must(t, err)
-		_, err = s3Client(b, made).ListBuckets(soon(t), &s3.ListBucketsInput{})
-		wantCode(t, err, "InvalidAccessKeyId")
+		// What is granted holds at once; what is taken away, on every node, when it has heard of it.
+		waitFor(t, "an inactive key to be refused", func() error {
+			if _, err := s3Client(b, made).ListBuckets(soon(t), &s3.ListBucketsInput{}); code(err) != "InvalidAccessKeyId" {
+				return fmt.Errorf("%s answers %w", b.Name, err)
+			}
+			return nil
+		})
 		_, err = iamClient(b, k).DeleteAccessKey(soon(t), &iam.DeleteAccessKeyInput{UserName: &name, AccessKeyId: &made.id})
 		must(t, err)
 		_, err = iamClient(a, k).DetachUserPolicy(soon(t), &iam.DetachUserPolicyInput{UserName: &name, PolicyArn: aws.String("arn:aws:iam::aws:policy/AmazonS3FullAccess")})

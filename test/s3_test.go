@@ -167,7 +167,7 @@ func s3ByBoto(t *testing.T, c *rig.Cluster) {
 	out, err := command(t, root(c).env(), argv...)
 	for line := range strings.Lines(out) {
 		if name, ok := strings.CutPrefix(line, "ok "); ok {
-			t.Run(strings.TrimSpace(name), func(*testing.T) {})
+			t.Run(strings.Fields(name)[0], func(*testing.T) {})
 		}
 	}
 	if err != nil {
