@@ -301,3 +301,42 @@ func FuzzVerifyBundle(f *testing.F) {
 		}
 	})
 }
+
+func TestAKeeperWritesEachEpochAndBelievesNoLowerOne(t *testing.T) {
+	f := found(t, 3)
+	written := make(chan uint64, 4)
+	keep := func(from uint64) {
+		ctx, cancel := context.WithCancel(t.Context())
+		k := &Keeper{
+			Group: f.group, Node: "n-node1", Epoch: from,
+			Write: func([]byte) error { return nil }, Written: func(b Bundle) { written <- b.Epoch },
+		}
+		done := make(chan error, 1)
+		go func() { done <- k.Run(ctx) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	keep(0)
+	if got := <-written; got != 1 {
+		t.Errorf("epoch %d", got)
+	}
+	keep(2) // as if it had been told of the second epoch before its state was lost
+	if _, err := f.join(t.Context(), f.request()); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-written; got != 2 {
+		t.Errorf("epoch %d", got)
+	}
+	third := f.request()
+	third.NodeID = "n-node3"
+	if _, err := f.join(t.Context(), third); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := <-written, <-written; a != 3 || b != 3 {
+		t.Errorf("epochs %d and %d, want the third twice", a, b)
+	}
+}

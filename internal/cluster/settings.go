@@ -123,6 +123,8 @@ func (r *Registry) NewToken(ctx context.Context, t JoinToken, life time.Duration
 type Keeper struct {
 	Group Group
 	Node  fsm.NodeID
+	// Epoch is of the settings that the node has from before: lower ones are not believed again.
+	Epoch uint64
 	// Write replaces cluster.json durably.
 	Write func(raw []byte) error
 	// Written is called after each, with the bundle that this node now believes.
@@ -137,7 +139,7 @@ const (
 
 // Run follows the control group until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	var have, acked uint64
+	have, acked := k.Epoch, uint64(0)
 	for {
 		changed := k.Group.Changed()
 		var c fsm.Cluster

@@ -22,8 +22,11 @@ func (n *Node) runMembership(ctx context.Context) error {
 	if err := n.found(ctx); err != nil {
 		return err
 	}
+	if err := n.readBundle(); err != nil {
+		return err
+	}
 	keeper := &cluster.Keeper{
-		Group: n.control, Node: n.cfg.Node,
+		Group: n.control, Node: n.cfg.Node, Epoch: n.epoch.Load(),
 		Write: func(raw []byte) error { return n.dir.write(fileBundle, raw, 0o644) },
 		Written: func(b cluster.Bundle) {
 			n.epoch.Store(b.Epoch)
@@ -44,6 +47,24 @@ func (n *Node) runMembership(ctx context.Context) error {
 		parts = append(parts, r.Run)
 	}
 	return together(parts...)(ctx)
+}
+
+// readBundle believes the settings that the node wrote before, if their signature is right.
+func (n *Node) readBundle() error {
+	raw, err := os.ReadFile(n.dir.path(fileBundle))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // it is written again from the state
+	}
+	if err != nil {
+		return err
+	}
+	b, err := cluster.VerifyBundle(raw, n.cfg.SigningKey)
+	if err != nil {
+		n.log.Warn("the settings on disk are not believed and will be written again", "file", n.dir.path(fileBundle), "err", err)
+		return nil
+	}
+	n.epoch.Store(b.Epoch)
+	return nil
 }
 
 // afterReplay waits until the state may be shown.
