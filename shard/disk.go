@@ -295,6 +295,7 @@ func (d *disk) holds(id ID) (out []Held) {
 		if h.Records == 0 {
 			continue
 		}
+		h.Whole = h.Whole && d.durable(id, shard, h.Records)
 		if s, ok := d.pin(first.segment); ok {
 			head, _, err := s.readHeader(first.off, first.length(), room)
 			if err != nil {
@@ -311,12 +312,12 @@ func (d *disk) holds(id ID) (out []Held) {
 	return out
 }
 
-// shardHeld is what the lookup knows of a shard, and where its first record lies.
+// shardHeld is what the lookup knows of a shard, whether synced or not, and where its first record
+// lies.
 func (d *disk) shardHeld(id ID, shard uint8) (h Held, first place) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	h.Shard = shard
-	durable := true
 	for seq := uint32(0); ; seq++ {
 		s := slotOf(id, shard, seq)
 		p, ok := d.index[s]
@@ -327,15 +328,22 @@ func (d *disk) shardHeld(id ID, shard uint8) (h Held, first place) {
 			first = p
 		}
 		h.Records++
-		durable = durable && d.durableLocked(p)
-		h.Hint, h.Whole = p.hint(), p.final() && durable
+		h.Hint, h.Whole = p.hint(), p.final()
 	}
 }
 
-// durableLocked tells whether a record has been synced. d.mu is held.
-func (d *disk) durableLocked(p place) bool {
-	s := d.segments[p.segment]
-	return s != nil && int64(s.sync.position()) >= int64(p.off)+p.span()
+// durable tells whether the first so many records of a shard have been synced.
+func (d *disk) durable(id ID, shard uint8, records uint32) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for seq := range records {
+		p, ok := d.index[slotOf(id, shard, seq)]
+		s := d.segments[p.segment]
+		if !ok || s == nil || int64(s.sync.position()) < int64(p.off)+p.span() {
+			return false
+		}
+	}
+	return true
 }
 
 // spoil marks a record as rotten: from now on it is missing.
