@@ -36,6 +36,9 @@ const (
 )
 
 func main() {
+	if err := relaxTimers(os.Args); err != nil { // then it goes on with the usual timers
+		fmt.Fprintln(os.Stderr, "hive:", err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
 	os.Exit(run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr))
