@@ -196,8 +196,9 @@ func (n *Node) listen() error {
 func (n *Node) admit(node fsm.NodeID) bool {
 	admitted := true
 	err := n.control.View(func(v *fsm.View) error {
-		if _, known := fsm.TheCluster(v); known {
-			admitted = fsm.Members.Has(v, node)
+		if admitted = fsm.Members.Has(v, node); !admitted { // read first: it is asked for every request of a peer
+			_, known := fsm.TheCluster(v)
+			admitted = !known
 		}
 		return nil
 	})

@@ -204,7 +204,8 @@ func (p *Port) serverTLS() *tls.Config {
 		ClientAuth: tls.VerifyClientCertIfGiven,
 		ClientCAs:  p.cfg.Identity.Roots,
 		// Tickets would let a removed node's old session in without a look at its certificate.
-		SessionTicketsDisabled: true,
+		SessionTicketsDisabled:      true,
+		DynamicRecordSizingDisabled: true,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return p.cfg.Identity.Certificate(), nil
 		},
