@@ -121,7 +121,7 @@ func API() *protocol.API { return protocol.New(tables, operations[:], unions[:])
 // operations are the types of the table's operations, in its order.
 var operations = [...]protocol.Types{
 {{- range .Ops}}
-	{(*{{$.Name}}.{{.}}Input)(nil), (*{{$.Name}}.{{.}}Output)(nil)},
+	{In: (*{{$.Name}}.{{.}}Input)(nil), Out: (*{{$.Name}}.{{.}}Output)(nil)},
 {{- end}}
 }
 

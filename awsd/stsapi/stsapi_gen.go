@@ -23,17 +23,17 @@ func API() *protocol.API { return protocol.New(tables, operations[:], unions[:])
 
 // operations are the types of the table's operations, in its order.
 var operations = [...]protocol.Types{
-	{(*sts.AssumeRoleInput)(nil), (*sts.AssumeRoleOutput)(nil)},
-	{(*sts.AssumeRoleWithSAMLInput)(nil), (*sts.AssumeRoleWithSAMLOutput)(nil)},
-	{(*sts.AssumeRoleWithWebIdentityInput)(nil), (*sts.AssumeRoleWithWebIdentityOutput)(nil)},
-	{(*sts.AssumeRootInput)(nil), (*sts.AssumeRootOutput)(nil)},
-	{(*sts.DecodeAuthorizationMessageInput)(nil), (*sts.DecodeAuthorizationMessageOutput)(nil)},
-	{(*sts.GetAccessKeyInfoInput)(nil), (*sts.GetAccessKeyInfoOutput)(nil)},
-	{(*sts.GetCallerIdentityInput)(nil), (*sts.GetCallerIdentityOutput)(nil)},
-	{(*sts.GetDelegatedAccessTokenInput)(nil), (*sts.GetDelegatedAccessTokenOutput)(nil)},
-	{(*sts.GetFederationTokenInput)(nil), (*sts.GetFederationTokenOutput)(nil)},
-	{(*sts.GetSessionTokenInput)(nil), (*sts.GetSessionTokenOutput)(nil)},
-	{(*sts.GetWebIdentityTokenInput)(nil), (*sts.GetWebIdentityTokenOutput)(nil)},
+	{In: (*sts.AssumeRoleInput)(nil), Out: (*sts.AssumeRoleOutput)(nil)},
+	{In: (*sts.AssumeRoleWithSAMLInput)(nil), Out: (*sts.AssumeRoleWithSAMLOutput)(nil)},
+	{In: (*sts.AssumeRoleWithWebIdentityInput)(nil), Out: (*sts.AssumeRoleWithWebIdentityOutput)(nil)},
+	{In: (*sts.AssumeRootInput)(nil), Out: (*sts.AssumeRootOutput)(nil)},
+	{In: (*sts.DecodeAuthorizationMessageInput)(nil), Out: (*sts.DecodeAuthorizationMessageOutput)(nil)},
+	{In: (*sts.GetAccessKeyInfoInput)(nil), Out: (*sts.GetAccessKeyInfoOutput)(nil)},
+	{In: (*sts.GetCallerIdentityInput)(nil), Out: (*sts.GetCallerIdentityOutput)(nil)},
+	{In: (*sts.GetDelegatedAccessTokenInput)(nil), Out: (*sts.GetDelegatedAccessTokenOutput)(nil)},
+	{In: (*sts.GetFederationTokenInput)(nil), Out: (*sts.GetFederationTokenOutput)(nil)},
+	{In: (*sts.GetSessionTokenInput)(nil), Out: (*sts.GetSessionTokenOutput)(nil)},
+	{In: (*sts.GetWebIdentityTokenInput)(nil), Out: (*sts.GetWebIdentityTokenOutput)(nil)},
 }
 
 var unions = [...]any{}
