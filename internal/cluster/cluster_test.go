@@ -124,6 +124,14 @@ func TestAJoinThatWasInterruptedIsResumedWithTheSameKeyOnly(t *testing.T) {
 	}
 }
 
+func TestAJoinBeforeTheFoundingIsToldToAskAgain(t *testing.T) {
+	f := found(t, 3)
+	f.Registry.Group = fsmtest.New(t, fsm.Control) // the founding has not arrived here
+	if _, err := f.join(t.Context(), f.request()); err == nil || errors.Is(err, ErrRefused) {
+		t.Errorf("got %v, want an error that is no refusal", err)
+	}
+}
+
 func TestAJoinIsRefusedWithItsOwnMessageAndChangesNothing(t *testing.T) {
 	cases := map[string]struct {
 		edit func(*founded, *JoinRequest)

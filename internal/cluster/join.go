@@ -66,6 +66,9 @@ type refusal struct {
 // ErrRefused is a join that the cluster did not accept; its text says why.
 var ErrRefused = errors.New("join refused")
 
+// errNotFounded is the first node's answer while it is still on its way: its tokens come with the founding.
+var errNotFounded = errors.New("it is being founded")
+
 const maxJoinBody = 64 << 10
 
 // Door answers joiners on a member.
@@ -120,7 +123,10 @@ func (d *Door) join(ctx context.Context, req JoinRequest) (JoinAnswer, error) {
 		Version: req.Version, Joined: reg.Clock().Unix(), KeyHash: hash256(req.PublicKey),
 	}
 	err := reg.Group.View(func(v *fsm.View) error {
-		c, _ = fsm.TheCluster(v)
+		var founded bool
+		if c, founded = fsm.TheCluster(v); !founded {
+			return errNotFounded
+		}
 		var err error
 		known, err = d.check(v, c, req, token, member)
 		return err
