@@ -115,7 +115,8 @@ func (a *applier) forget(id proposalID) {
 // settled waits until the proposals among the applied entries are answered.
 func (a *applier) settled() {
 	a.applying.Lock()
-	a.applying.Unlock() //nolint:staticcheck // whoever held it has answered
+	//lint:ignore SA2001 whoever held it has answered
+	a.applying.Unlock()
 }
 
 // Apply is ApplyBatch for one entry.

@@ -44,6 +44,7 @@ func (g *Group) tell(l *live, node fsm.NodeID, term uint64) {
 
 func (l *live) notify(self, to fsm.NodeID, term uint64, last *raft.Log) bool {
 	req := raft.AppendEntriesRequest{
+		//lint:ignore SA1019 raft itself fills Leader in, for nodes of its protocol before 3
 		RPCHeader: l.header(self), Term: term, Leader: []byte(self),
 		PrevLogEntry: last.Index, PrevLogTerm: last.Term, LeaderCommitIndex: last.Index,
 	}

@@ -211,6 +211,7 @@ func (g *Group) askVoters(ctx context.Context, l *live, term uint64) error {
 
 // beat sends a voter a heartbeat of term and tells whether it follows. It is one that raft might have sent.
 func (l *live) beat(self, to fsm.NodeID, term uint64) bool {
+	//lint:ignore SA1019 raft itself fills Leader in, for nodes of its protocol before 3
 	req := raft.AppendEntriesRequest{RPCHeader: l.header(self), Term: term, Leader: []byte(self)}
 	var resp raft.AppendEntriesResponse
 	err := l.trans.AppendEntries(raft.ServerID(to), raft.ServerAddress(to), &req, &resp)

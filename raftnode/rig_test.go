@@ -37,7 +37,6 @@ type rig struct {
 	net   *network
 	class fsm.Class
 	tune  func(*Config)
-	boots atomic.Int64
 
 	mu    sync.Mutex // guards nodes
 	nodes map[fsm.NodeID]*member

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 Expires is the member that the wire has; ExpiresString is for clients, who read it.
+
 package s3
 
 import (

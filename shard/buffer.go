@@ -24,9 +24,6 @@ func newBuffer(n int) *buffer {
 // payload is the first n bytes of the payload's room.
 func (b *buffer) payload(n int) []byte { return b.b[recordRoom : recordRoom+n : recordRoom+n] }
 
-// capacity is the most that payload can be asked for.
-func (b *buffer) capacity() int { return len(b.b) - recordRoom - 8 }
-
 // frame is the whole record, for its header to be filled in; the padding is zeroed.
 func (b *buffer) frame(h *header) []byte {
 	start := recordRoom - h.payloadAt()

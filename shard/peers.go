@@ -76,9 +76,8 @@ type Held struct {
 
 // local is what a node does with its own disk, for itself and for others.
 type local struct {
-	disk  *disk
-	table *tables
-	mend  func(Ref)
+	disk *disk
+	mend func(Ref)
 }
 
 // put stores a record. It syncs when the record is a shard's last, after making sure that the

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -271,18 +269,6 @@ func waitFor(t *testing.T, what string, ok func() error) {
 	t.Helper()
 	must(t, rig.Await(soon(t), what, func(context.Context) error { return ok() }))
 }
-
-// statusJSON is `hive status --output json`.
-func statusJSON(t *testing.T, n *rig.Node) map[string]any {
-	t.Helper()
-	out, err := hive(t, "status", "--hive-dir", n.Dir, "--output", "json")
-	must(t, err)
-	var s map[string]any
-	must(t, json.Unmarshal([]byte(out), &s))
-	return s
-}
-
-var errNotYet = errors.New("not yet")
 
 // within fails when what took longer than limit.
 func within(t *testing.T, what string, limit, took time.Duration) {

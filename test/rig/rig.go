@@ -301,8 +301,6 @@ func (n *Node) scrub(ctx context.Context) error {
 	return nil
 }
 
-func first(list []string) []string { return list[:min(len(list), 3)] }
-
 // KillAll ends all nodes at once with SIGKILL, as a loss of power would, but for what the kernel holds.
 func (c *Cluster) KillAll() error {
 	for _, n := range c.Nodes {
