@@ -228,6 +228,6 @@ func (b *bench) bareRows(ctx context.Context, addr string, p rig.Proc) (bareRate
 		}
 	}
 	fmt.Fprintf(b.out, "- a Go HTTP server that discards or invents the bodies:\n\n")
-	printRows(b.out, rows, nil)
+	printRows(b.out, rows, nil, nil)
 	return rates, nil
 }

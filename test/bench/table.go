@@ -13,8 +13,8 @@ func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond)
 var goals = map[string]float64{"PUT 4 KiB": 4.7, "GET 4 KiB": 0.77, "PUT 1 MiB": 8.1, "GET 1 MiB": 2.1}
 
 // printRows prints rows as a table in Markdown; where there is a bare server, with how many times its processor time
-// they cost.
-func printRows(out io.Writer, rows []row, bare bareRates) {
+// they cost, and with the goals where there are some.
+func printRows(out io.Writer, rows []row, bare bareRates, goals map[string]float64) {
 	fmt.Fprintf(out, "| request | clients | requests/s | MiB/s | p50 ms | p99 ms | server CPU ms | peak RSS MiB: all, largest |")
 	if bare != nil {
 		fmt.Fprintf(out, " × bare CPU | goal, CPU ms |")
@@ -32,7 +32,7 @@ func printRows(out io.Writer, rows []row, bare bareRates) {
 		fmt.Fprintf(out, "| %s | %d | %s%s | %s | %.2f | %.2f | %s | %d, %d |", r.op, r.conc, digits(r.rate()), failed, r.mib(),
 			ms(r.p50), ms(r.p99), digits(ms(r.cpu)), r.rss>>20, r.largest>>20)
 		if bare != nil {
-			fmt.Fprintf(out, " %s | %s |", times(r, bare), goalOf(r))
+			fmt.Fprintf(out, " %s | %s |", times(r, bare), goalOf(r, goals))
 		}
 		fmt.Fprintln(out)
 	}
@@ -57,7 +57,7 @@ func times(r row, bare bareRates) string {
 	return digits(float64(r.cpu) / float64(b.cpu))
 }
 
-func goalOf(r row) string {
+func goalOf(r row, goals map[string]float64) string {
 	goal, ok := goals[r.op]
 	if !ok || r.conc != 16 {
 		return ""
