@@ -46,7 +46,7 @@ func (n *Node) serveChange(w http.ResponseWriter, r *http.Request) {
 
 // forecast says what a change would do to quorum. It completes a transfer that names no node.
 func (n *Node) forecast(ctx context.Context, ch *admin.Change) (admin.Effect, error) {
-	if err := n.control.ReadIndex(ctx); err != nil {
+	if err := n.readIndex(ctx); err != nil {
 		return admin.Effect{}, fmt.Errorf("the control group has no leader, so nothing can be changed: %w", err)
 	}
 	ch.Node = nodeOf(string(ch.Node))
@@ -88,6 +88,13 @@ func (n *Node) forecast(ctx context.Context, ch *admin.Change) (admin.Effect, er
 		err = fmt.Errorf("unknown change %q", ch.Action)
 	}
 	return effect, err
+}
+
+// readIndex makes this node's state recent, or gives up: an operator waits for the answer.
+func (n *Node) readIndex(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, proposePatience)
+	defer cancel()
+	return n.control.ReadIndex(ctx)
 }
 
 // nodeOf lets an operator name a node by its name or its id.
