@@ -177,6 +177,16 @@ func TestWritesAsManyLossesAsHintsAllow(t *testing.T) {
 	}
 }
 
+// Nodes that were too slow a moment ago are asked again before a write fails.
+func TestAWriteAsksNodesOfWhichTooManyAreDoubted(t *testing.T) {
+	r := newRig(t, 3)
+	r.stores["n-a"].health.trip("n-b", errors.New("slow"))
+	r.stores["n-a"].health.trip("n-c", errors.New("slow"))
+	data := random(1, 5000)
+	r.check("n-a", r.put("n-a", "k", data), data)
+	r.complete()
+}
+
 func TestAHungNodeCostsOneRequestItsPatience(t *testing.T) {
 	r := newRig(t, 3, hedged)
 	o := objects{}
@@ -347,6 +357,23 @@ func TestRottenShardsAreReadAroundAndMended(t *testing.T) {
 			r.checkAll(o, r.ids...)
 		})
 	}
+}
+
+func TestAScrubFindsAndMendsRot(t *testing.T) {
+	r := newRig(t, 3)
+	o := objects{}
+	for i, n := range append(sizes, sizes...) {
+		data := random(uint64(i), n)
+		o[r.put("n-a", fmt.Sprint(i), data)] = data
+	}
+	n := r.rot("n-b")
+	r.run()
+	report, err := r.stores["n-b"].Scrub(t.Context())
+	if err != nil || report.Rotten != int64(n) || report.Mended != int64(len(o)) || report.Missing+report.Failed != 0 {
+		t.Fatalf("%d records of %d shards: %+v %v", n, len(o), report, err)
+	}
+	r.complete()
+	r.checkAll(o, r.ids...)
 }
 
 func TestAHintThatIsRottenIsRebuiltAtHandOver(t *testing.T) {

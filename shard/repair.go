@@ -13,6 +13,8 @@ import (
 
 // repairs is what a node knows to be missing or rotten of its own shards, and of others'.
 type repairs struct {
+	mending sync.Mutex // held while what was queued is mended
+
 	mu    sync.Mutex // guards what is below
 	own   map[ID]Ref
 	rot   map[slot]struct{}         // records of this node that were found to be rotten
@@ -254,6 +256,8 @@ func (s *Store) Damage() []Damage {
 
 // mendQueued repairs what reads have found and tells other nodes what they should look after.
 func (s *Store) mendQueued(ctx context.Context) {
+	s.repair.mending.Lock()
+	defer s.repair.mending.Unlock()
 	s.identifyRotten()
 	own, tell := s.repair.take()
 	for _, ref := range own {

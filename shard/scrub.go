@@ -17,41 +17,72 @@ type ScrubReport struct {
 	Failed  int64 // shards that could not be mended now
 }
 
+// scrubbing is a scrub under way.
+type scrubbing struct {
+	s       *Store
+	limit   *throttle
+	report  ScrubReport
+	spoiled map[slot]struct{} // the shards with rotten records, as their first record
+}
+
 // Scrub reads every record of this node again, compares it with its checksum, looks for the shards
 // that live blobs should have here, and mends what is rotten or missing.
 func (s *Store) Scrub(ctx context.Context) (ScrubReport, error) {
-	var report ScrubReport
 	s.progress(func(p *Progress) { *p = Progress{What: "scrub", Running: true, Began: s.cfg.Now()} })
 	defer s.progress(func(p *Progress) { p.Running = false })
-	limit := newThrottle(s.cfg.ScrubRate)
-	err := s.local.disk.each(func(seg *segment) error { return s.scrubSegment(ctx, seg, limit, &report) })
+	c := &scrubbing{s: s, limit: newThrottle(s.cfg.ScrubRate), spoiled: map[slot]struct{}{}}
+	err := s.local.disk.each(func(seg *segment) error { return c.segment(ctx, seg) })
+	if err == nil {
+		err = c.live(ctx)
+	}
 	if err != nil {
-		return report, fmt.Errorf("scrub: %w", err)
+		return c.report, fmt.Errorf("scrub: %w", err)
 	}
-	if err := s.scrubLive(ctx, &report); err != nil {
-		return report, fmt.Errorf("scrub: %w", err)
-	}
-	s.log.Info("scrub done", "records", report.Records, "bytes", report.Bytes, "rotten", report.Rotten,
-		"missing", report.Missing, "mended", report.Mended, "failed", report.Failed)
-	return report, nil
+	s.mendQueued(ctx)
+	c.countMended()
+	r := c.report
+	s.log.Info("scrub done", "records", r.Records, "bytes", r.Bytes, "rotten", r.Rotten,
+		"missing", r.Missing, "mended", r.Mended, "failed", r.Failed)
+	return r, nil
 }
 
-// scrubSegment verifies the records of a segment that count.
-func (s *Store) scrubSegment(ctx context.Context, seg *segment, limit *throttle, report *ScrubReport) error {
-	d := s.local.disk
+// countMended tells which of the shards that were rotten are whole now.
+func (c *scrubbing) countMended() {
+	for id := range c.spoiled {
+		h, _ := c.s.local.disk.shardHeld(id.id, id.shard())
+		if h.Whole {
+			c.report.Mended++
+		} else if h.Records > 0 || c.s.local.disk.isRotten(id) {
+			c.report.Failed++
+		}
+	}
+}
+
+// isRotten tells whether a record is known to be.
+func (d *disk) isRotten(s slot) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	_, bad := d.rotten[s]
+	return bad
+}
+
+// segment verifies the records of a segment that count.
+func (c *scrubbing) segment(ctx context.Context, seg *segment) error {
+	d := c.s.local.disk
 	room := make([]byte, verifyRoom)
-	for slot, p := range d.recordsIn(seg.number) {
+	for id, p := range d.recordsIn(seg.number) {
 		_, err := seg.verify(p.off, p.length(), room)
 		if errors.Is(err, ErrCorrupt) {
-			d.spoil(slot, p, err)
-			report.Rotten++
+			d.spoil(id, p, err)
+			c.spoiled[slotOf(id.id, id.shard(), 0)] = struct{}{}
+			c.report.Rotten++
 		} else if err != nil {
 			return err
 		}
-		report.Records++
-		report.Bytes += p.span()
-		s.progress(func(p *Progress) { p.Done, p.Bytes = report.Records, report.Bytes })
-		if !limit.wait(ctx, p.span()) {
+		c.report.Records++
+		c.report.Bytes += p.span()
+		c.s.progress(func(p *Progress) { p.Done, p.Bytes = c.report.Records, c.report.Bytes })
+		if !c.limit.wait(ctx, p.span()) {
 			return ctx.Err()
 		}
 	}
@@ -71,26 +102,29 @@ func (d *disk) recordsIn(number uint32) map[slot]place {
 	return out
 }
 
-// scrubLive looks for this node's shard of every live blob and mends what is not whole.
-func (s *Store) scrubLive(ctx context.Context, report *ScrubReport) error {
-	if s.cfg.Live == nil {
+// live looks for this node's shard of every live blob and mends what is not whole.
+func (c *scrubbing) live(ctx context.Context) error {
+	if c.s.cfg.Live == nil {
 		return nil
 	}
-	return s.cfg.Live(ctx, func(ref Ref) bool {
-		missing, err := s.missing(ref)
+	return c.s.cfg.Live(ctx, func(ref Ref) bool {
+		missing, err := c.s.missing(ref)
 		if err != nil || !missing {
 			return ctx.Err() == nil
 		}
-		if h, _ := s.local.disk.shardHeld(ref.ID, s.shardOf(ref)); h.Records == 0 {
-			report.Missing++
+		_, err = c.s.RepairBlob(ctx, ref)
+		if err != nil {
+			c.s.log.Warn("shard not mended", "blob", ref.ID, "cause", err)
 		}
-		if _, err := s.RepairBlob(ctx, ref); err != nil {
-			report.Failed++
-			s.log.Warn("shard not mended", "blob", ref.ID, "cause", err)
-		} else {
-			report.Mended++
+		if _, counted := c.spoiled[slotOf(ref.ID, c.s.shardOf(ref), 0)]; !counted {
+			c.report.Missing++
+			if err != nil {
+				c.report.Failed++
+			} else {
+				c.report.Mended++
+			}
 		}
-		return s.giveWay(ctx, err)
+		return c.s.giveWay(ctx, err)
 	})
 }
 

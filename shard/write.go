@@ -63,6 +63,8 @@ type writer struct {
 	enc   encoder
 	lanes []*lane
 	begun bool // something was sent
+	// doubtful tells that too few nodes were believed up, so that all are asked.
+	doubtful bool
 }
 
 // lane is a shard's way to a node.
@@ -133,6 +135,7 @@ func (w *writer) run(ctx context.Context) ([]Owed, error) {
 }
 
 // open makes the lanes: one to each shard's node and, for nodes known to be away, to the keepers.
+// Where too few nodes are believed up, all are asked.
 func (w *writer) open(ctx context.Context) {
 	var live []int
 	for j, node := range w.nodes {
@@ -146,7 +149,14 @@ func (w *writer) open(ctx context.Context) {
 	if len(live) == len(w.nodes) {
 		return
 	}
-	for shard, kept := range keepers(w.enc.shape.k, len(w.nodes), live) {
+	plan := keepers(w.enc.shape.k, len(w.nodes), live)
+	if plan == nil { // better to ask those that hung a moment ago than to fail without asking
+		w.doubtful = true
+		for _, l := range w.lanes {
+			l.err = nil
+		}
+	}
+	for shard, kept := range plan {
 		for _, keeper := range kept {
 			w.lane(ctx, shard, w.nodes[keeper], hintRecord)
 		}
@@ -207,7 +217,7 @@ func (w *writer) record(g *group, shard uint8, kind recordKind) *Put {
 	return p
 }
 
-// patience is how many times WriteHedge a write waits when too few nodes have answered to do
+// patience is how many times WriteHedge a request waits when too few nodes have answered to do
 // without the others.
 const patience = 20
 
@@ -215,8 +225,7 @@ const patience = 20
 // were given their time.
 func (sent *sending) wait(ctx context.Context) error {
 	w := sent.w
-	hedge := w.s.cfg.WriteHedge
-	timer := time.NewTimer(patience * hedge)
+	timer := time.NewTimer(w.patience())
 	defer timer.Stop()
 	hedged := false
 	for sent.busy > 0 {
@@ -239,6 +248,14 @@ func (sent *sending) wait(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// patience is how long the write waits while too few nodes have answered.
+func (w *writer) patience() time.Duration {
+	if w.doubtful {
+		return 2 * w.s.cfg.WriteHedge
+	}
+	return patience * w.s.cfg.WriteHedge
 }
 
 // spare tells whether the write could do without the lanes that have not answered.

@@ -26,6 +26,7 @@ type Mem struct {
 // inode is a file's content: as it is, and as it would survive.
 type inode struct {
 	data, synced []byte
+	clean        int // both are the same up to here
 }
 
 // nameChange is a name that now stands for another file, or none.
@@ -61,7 +62,7 @@ func (m *Mem) CrashClone(torn *rand.Rand) *Mem {
 	out.dirs = maps.Clone(m.dirs)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		data := names[name].survivor(torn)
-		file := &inode{data: data, synced: bytes.Clone(data)}
+		file := &inode{data: data, synced: bytes.Clone(data), clean: len(data)}
 		out.files[name], out.durable[name] = file, file
 	}
 	return out
@@ -279,6 +280,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	end := off + int64(len(p))
 	if grow := end - int64(len(f.n.data)); grow > 0 {
 		room := f.m.total - f.m.usedLocked()
+		f.n.clean = min(f.n.clean, int(off), len(f.n.data))
 		if short := grow - max(0, room); short > 0 {
 			n := max(0, int64(len(p))-short)
 			f.growLocked(off + n)
@@ -287,6 +289,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 		}
 		f.growLocked(end)
 	}
+	f.n.clean = min(f.n.clean, int(off))
 	return copy(f.n.data[off:], p), nil
 }
 
@@ -302,6 +305,7 @@ func (f *memFile) Truncate(size int64) error {
 		return err
 	}
 	defer f.m.mu.Unlock()
+	f.n.clean = min(f.n.clean, int(size), len(f.n.data))
 	if size < int64(len(f.n.data)) {
 		f.n.data = f.n.data[:size:size]
 	}
@@ -324,7 +328,9 @@ func (f *memFile) Datasync() error {
 		return err
 	}
 	defer f.m.mu.Unlock()
-	f.n.synced = bytes.Clone(f.n.data)
+	same := min(f.n.clean, len(f.n.synced))
+	f.n.synced = append(f.n.synced[:same], f.n.data[same:]...)
+	f.n.clean = len(f.n.data)
 	return nil
 }
 

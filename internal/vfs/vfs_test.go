@@ -169,6 +169,35 @@ func TestTornPowerLossKeepsSyncedSectorsOrNewOnes(t *testing.T) {
 	}
 }
 
+// The content that survives is what it was at the last sync, whatever was done in between.
+func TestSyncedContentIsThatOfTheLastSync(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 9))
+	m := vfs.NewMem(1 << 20)
+	f := write(t, m, "/a", "")
+	if err := m.SyncDir("/"); err != nil {
+		t.Fatal(err)
+	}
+	synced := ""
+	for i := range 2000 {
+		var err error
+		switch rng.IntN(4) {
+		case 0, 1:
+			_, err = f.WriteAt(bytes.Repeat([]byte{byte(i)}, rng.IntN(50)), rng.Int64N(200))
+		case 2:
+			err = f.Truncate(rng.Int64N(200))
+		case 3:
+			synced = content(t, m, "/a")
+			err = f.Datasync()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := content(t, m.CrashClone(nil), "/a"); got != synced {
+			t.Fatalf("after %d steps %q survives of %q", i, got, synced)
+		}
+	}
+}
+
 func TestFullFileSystemAnswersNoSpace(t *testing.T) {
 	m := vfs.NewMem(10)
 	f := write(t, m, "/a", "12345678")
