@@ -104,7 +104,9 @@ func (n *Node) createToken(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	record, err := n.registry.NewToken(r.Context(), token, req.Expiry, req.Uses, req.Caps)
+	ctx, cancel := context.WithTimeout(r.Context(), proposePatience)
+	defer cancel()
+	record, err := n.registry.NewToken(ctx, token, req.Expiry, req.Uses, req.Caps)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +135,8 @@ func (n *Node) tokens(ctx context.Context) ([]admin.Token, error) {
 }
 
 func (n *Node) revokeToken(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, proposePatience)
+	defer cancel()
 	err := n.control.Propose(ctx, &fsm.RevokeToken{ID: id})
 	if errors.Is(err, fsm.ErrNotFound) {
 		return fmt.Errorf("there is no token %q: see `hive token list`", id)
