@@ -24,7 +24,7 @@ type Authorizer struct {
 
 // NewAuthorizer reads policies from group. clock gives the time for conditions on it.
 func NewAuthorizer(group Group, clock func() time.Time) *Authorizer {
-	return &Authorizer{group: group, clock: clock}
+	return &Authorizer{group: patient{group}, clock: clock}
 }
 
 // Authorize answers nil when the caller has every permission of need. The root user has all in its own

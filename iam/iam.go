@@ -52,7 +52,10 @@ type Service struct {
 }
 
 // New is a Service.
-func New(cfg Config) *Service { return &Service{cfg: cfg} }
+func New(cfg Config) *Service {
+	cfg.Group = patient{cfg.Group}
+	return &Service{cfg: cfg}
+}
 
 // read runs fn on a View that sees every write acknowledged before, on any node.
 func (s *Service) read(ctx context.Context, fn func(*fsm.View) error) error {

@@ -19,7 +19,7 @@ type Keys struct {
 }
 
 // NewKeys reads keys from group and opens their secrets with sealer.
-func NewKeys(group Group, sealer Sealer) *Keys { return &Keys{group: group, sealer: sealer} }
+func NewKeys(group Group, sealer Sealer) *Keys { return &Keys{group: patient{group}, sealer: sealer} }
 
 // Lookup answers from this node's state, which lags behind an acknowledged write elsewhere by as long as
 // the log takes to arrive: milliseconds, unless this node is cut off. So that a key made on one node signs

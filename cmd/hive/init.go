@@ -78,8 +78,8 @@ Examples:
 			&cli.StringFlag{Name: "access-key", Usage: "root `ACCESS_KEY_ID` (default: drawn)", Destination: &o.accessKey},
 			&cli.StringFlag{Name: "secret-key", EnvVars: []string{"HIVE_SECRET_KEY"}, Usage: "root `SECRET_ACCESS_KEY` (default: drawn)", Destination: &o.secretKey},
 			&cli.StringFlag{Name: "account", Usage: "`ACCOUNT_ID`, 12 digits (default: drawn)", Destination: &o.account},
-			&cli.IntFlag{Name: "index-groups", Usage: "`N` Raft groups for the index of objects (default: 1)", Destination: &o.groups},
-			&cli.IntFlag{Name: "partitions", Usage: "`N` partitions of the blob layer, a power of two (default: 1024)", Destination: &o.parts},
+			&cli.IntFlag{Name: "index-groups", Usage: "`N` Raft groups for the index of objects", DefaultText: "1", Destination: &o.groups},
+			&cli.IntFlag{Name: "partitions", Usage: "`N` partitions of the blob layer, a power of two", DefaultText: "1024", Destination: &o.parts},
 		),
 		Action: func(c *cli.Context) error { return runInit(c, o) },
 	}
