@@ -309,6 +309,12 @@ func TestAFullNodeRefusesWritesWithItsCause(t *testing.T) {
 		if !errors.Is(err, ErrDiskFull) {
 			t.Fatal(err)
 		}
+		if err := r.stores["n-b"].Trouble(); !errors.Is(err, ErrDiskFull) {
+			t.Errorf("the full node's own opinion: %v", err)
+		}
+		if err := r.stores["n-a"].Trouble(); err != nil {
+			t.Errorf("another node's: %v", err)
+		}
 		r.check("n-b", ref, data)
 		r.disks["n-b"].SetTotal(1 << 20) // what deletes may use
 		if done, err := r.stores["n-a"].Delete(t.Context(), ref); !done || err != nil {

@@ -245,3 +245,15 @@ func (s *Store) deleteEverywhere(ctx context.Context, nodes []fsm.NodeID, dels [
 	wg.Wait()
 	return errors.Join(errs...)
 }
+
+// Trouble is why this node's disk takes no writes now: ErrDiskFull, ErrFailed, or nil.
+func (s *Store) Trouble() error {
+	d := s.local.disk
+	d.appendMu.Lock()
+	defer d.appendMu.Unlock()
+	if d.failed != nil {
+		return d.failed
+	}
+	d.asked = time.Time{} // ask the file system, whatever is remembered
+	return d.room(0)
+}

@@ -44,6 +44,11 @@ func (n *Node) status() (admin.Status, error) {
 	if err == nil {
 		err = n.repairStatus(&out.Repair)
 	}
+	if store := n.blobs.store.Load(); store != nil {
+		if trouble := store.Trouble(); trouble != nil {
+			out.Warnings = append(out.Warnings, "this node takes no writes: "+trouble.Error())
+		}
+	}
 	if errors.Is(err, raftnode.ErrReplaying) { // control, or an index group
 		out.Warnings = append(out.Warnings, "this node builds its state again and shows it once a leader tells how far it must go")
 		return out, nil
