@@ -22,13 +22,14 @@ type HTTPPeers struct{ client *http.Client }
 // NewHTTPPeers uses a client that resolves node ids to addresses and authenticates the nodes.
 func NewHTTPPeers(client *http.Client) HTTPPeers { return HTTPPeers{client} }
 
-// do sends a request. The answer has status 200 or 204; its body is the caller's to close.
-func (c HTTPPeers) do(ctx context.Context, method string, node fsm.NodeID, path string, body requestBody) (*http.Response, error) {
+// do sends a request, a POST if it has a body. The answer has status 200 or 204; its body is the caller's to close.
+func (c HTTPPeers) do(ctx context.Context, node fsm.NodeID, path string, body requestBody) (*http.Response, error) {
 	req := &http.Request{
-		Method: method, URL: &url.URL{Scheme: "https", Host: string(node), Path: path}, Host: string(node),
+		Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: string(node), Path: path}, Host: string(node),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{"User-Agent": nil},
 	}
 	if body != nil {
+		req.Method = http.MethodPost
 		req.Body, req.ContentLength = body.open(), body.length()
 		req.GetBody = func() (io.ReadCloser, error) { return body.open(), nil }
 	}
@@ -66,8 +67,8 @@ func statusError(node fsm.NodeID, resp *http.Response, text string) error {
 }
 
 // ask sends a message and reads the whole answer.
-func (c HTTPPeers) ask(ctx context.Context, method string, node fsm.NodeID, path string, body requestBody) ([]byte, error) {
-	resp, err := c.do(ctx, method, node, path, body)
+func (c HTTPPeers) ask(ctx context.Context, node fsm.NodeID, path string, body requestBody) ([]byte, error) {
+	resp, err := c.do(ctx, node, path, body)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func (r *putReader) Close() error {
 
 // Put stores a record on node.
 func (c HTTPPeers) Put(ctx context.Context, node fsm.NodeID, p *Put) error {
-	_, err := c.ask(ctx, http.MethodPost, node, "/shard/put", putBody{putHead(p), p})
+	_, err := c.ask(ctx, node, "/shard/put", putBody{putHead(p), p})
 	return err
 }
 
@@ -137,7 +138,7 @@ func (c HTTPPeers) Put(ctx context.Context, node fsm.NodeID, p *Put) error {
 func (c HTTPPeers) Get(ctx context.Context, node fsm.NodeID, g Get) (Pieces, error) {
 	path := "/shard/get/" + g.Blob.String() + "/" + strconv.Itoa(int(g.Shard)) + "/" +
 		strconv.FormatInt(g.From, 10) + "/" + strconv.FormatInt(g.To, 10)
-	resp, err := c.do(ctx, http.MethodGet, node, path, nil)
+	resp, err := c.do(ctx, node, path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +196,7 @@ func (r *remotePieces) Close() error { return r.body.Close() }
 func (c HTTPPeers) Delete(ctx context.Context, node fsm.NodeID, dels []Deletion) error {
 	for len(dels) > 0 {
 		n := min(len(dels), maxMessage/blobEntry-1)
-		if _, err := c.ask(ctx, http.MethodPost, node, "/shard/delete", bytesBody(encodeDeletions(dels[:n]))); err != nil {
+		if _, err := c.ask(ctx, node, "/shard/delete", bytesBody(encodeDeletions(dels[:n]))); err != nil {
 			return err
 		}
 		dels = dels[n:]
@@ -209,13 +210,13 @@ func (c HTTPPeers) Mend(ctx context.Context, node fsm.NodeID, blobs []Ref) error
 	for i, ref := range blobs {
 		dels[i] = Deletion{Ref: ref, Shard: wholeBlob}
 	}
-	_, err := c.ask(ctx, http.MethodPost, node, "/shard/mend", bytesBody(encodeDeletions(dels)))
+	_, err := c.ask(ctx, node, "/shard/mend", bytesBody(encodeDeletions(dels)))
 	return err
 }
 
 // Held asks node what it has.
 func (c HTTPPeers) Held(ctx context.Context, node fsm.NodeID, blobs []ID) ([][]Held, error) {
-	b, err := c.ask(ctx, http.MethodPost, node, "/shard/held", bytesBody(encodeIDs(blobs)))
+	b, err := c.ask(ctx, node, "/shard/held", bytesBody(encodeIDs(blobs)))
 	if err != nil {
 		return nil, err
 	}
@@ -228,6 +229,6 @@ func (c HTTPPeers) Held(ctx context.Context, node fsm.NodeID, blobs []ID) ([][]H
 
 // Ping asks node whether it answers.
 func (c HTTPPeers) Ping(ctx context.Context, node fsm.NodeID) error {
-	_, err := c.ask(ctx, http.MethodGet, node, "/shard/ping", nil)
+	_, err := c.ask(ctx, node, "/shard/ping", nil)
 	return err
 }

@@ -41,40 +41,6 @@ type gatherer struct {
 	failures []error
 }
 
-// origin is a shard at a node.
-type origin struct {
-	shard uint8
-	node  fsm.NodeID
-}
-
-// feed is one shard's blocks as they arrive.
-type feed struct {
-	origin
-	next   int64 // stripe of the block that comes next out of ready
-	ready  []piece
-	done   bool // no more will come
-	slow   bool // somebody else was asked because of it
-	begun  time.Time
-	credit chan struct{} // one token for each block that may be read ahead
-	cancel context.CancelFunc
-}
-
-// piece is a block, or the part of it that was asked for, in its buffer.
-type piece struct {
-	b   []byte
-	buf *buffer
-}
-
-// event is a block that arrived, or the end of its feed.
-type event struct {
-	feed *feed
-	piece
-	err error
-}
-
-// readAhead is how many blocks of a shard may wait.
-const readAhead = 3
-
 // gatherSpec is what to gather.
 type gatherSpec struct {
 	ref         Ref
@@ -118,34 +84,6 @@ func (g *gatherer) close() {
 	if g.timer != nil {
 		g.timer.Stop()
 	}
-}
-
-// drop forgets blocks of stripes before the given one.
-func (f *feed) drop(before int64) {
-	for f.next < before && len(f.ready) > 0 {
-		f.ready[0].buf.release()
-		f.take()
-	}
-}
-
-// take removes the first block and lets one more be read.
-func (f *feed) take() {
-	f.ready = f.ready[1:]
-	f.next++
-	if f.credit != nil {
-		select {
-		case f.credit <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// block is the feed's block of the stripe, if it has arrived.
-func (f *feed) block(stripe int64) (piece, bool) {
-	if f.next == stripe && len(f.ready) > 0 {
-		return f.ready[0], true
-	}
-	return piece{}, false
 }
 
 // collect waits until the current stripe can be had and answers its blocks by shard: the wanted
@@ -299,11 +237,12 @@ func (g *gatherer) up(node fsm.NodeID) bool { return node == g.s.cfg.Node || g.s
 
 // start opens a feed from the current stripe on.
 func (g *gatherer) start(c origin) {
-	f := &feed{origin: c, next: g.stripe, begun: time.Now()}
+	f := &feed{origin: c, next: g.stripe, begun: time.Now(), room: blockSize, events: g.events}
 	g.tried[c] = true
-	get := Get{Blob: g.ref.ID, Shard: c.shard, From: g.stripe * blockSize, To: g.last*blockSize + int64(g.shape.block(g.last))}
+	f.get = Get{Blob: g.ref.ID, Shard: c.shard, From: g.stripe * blockSize, To: g.last*blockSize + int64(g.shape.block(g.last))}
 	if g.first == g.last {
-		get.From, get.To = g.stripe*blockSize+int64(g.lo), g.stripe*blockSize+int64(g.hi)
+		f.get.From, f.get.To = g.stripe*blockSize+int64(g.lo), g.stripe*blockSize+int64(g.hi)
+		f.room = g.shape.block(g.stripe)
 	} else {
 		f.credit = make(chan struct{}, readAhead)
 		for range readAhead {
@@ -313,63 +252,7 @@ func (g *gatherer) start(c origin) {
 	var ctx context.Context
 	ctx, f.cancel = context.WithCancel(g.ctx)
 	g.feeds = append(g.feeds, f)
-	block := blockSize
-	if g.first == g.last {
-		block = g.shape.block(g.stripe)
-	}
-	go g.s.feed(ctx, f, get, g.events, block)
-}
-
-// feed reads a shard's blocks, none longer than block, into events: one for each of them and one
-// for the end or an error.
-func (s *Store) feed(ctx context.Context, f *feed, get Get, events chan<- event, block int) {
-	defer f.cancel()
-	err := s.feedPieces(ctx, f, get, events, block)
-	if err == nil {
-		err = io.EOF
-	}
-	select {
-	case events <- event{feed: f, err: err}:
-	case <-ctx.Done():
-	}
-}
-
-func (s *Store) feedPieces(ctx context.Context, f *feed, get Get, events chan<- event, block int) (err error) {
-	r, err := s.get(ctx, f.node, get)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	for at := get.From; at < get.To; {
-		if f.credit != nil {
-			select {
-			case <-f.credit:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		buf := s.pools.get(block)
-		b, err := r.Next(buf.b)
-		if err != nil {
-			buf.release()
-			return s.note(ctx, f.node, unexpectedEnd(err))
-		}
-		at += int64(len(b))
-		select {
-		case events <- event{feed: f, piece: piece{b, buf}}:
-		case <-ctx.Done():
-			buf.release()
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-func unexpectedEnd(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
+	go g.s.feed(ctx, f)
 }
 
 // await waits for the next event, or until another node should be asked too.
