@@ -214,7 +214,7 @@ func clients(t *testing.T, h *history, n int, stop <-chan struct{}, step func(ct
 				}
 				key := fmt.Sprintf("r%d-%d", int(time.Since(began)/(2*time.Second)), rand.IntN(2))
 				in := draw(key, fmt.Sprintf("v%d-%d/", id, i))
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 				known := h.do(id, in, func() regOut { return step(ctx, rand.IntN(3), in) })
 				cancel()
 				if !known {
@@ -285,12 +285,14 @@ func faults(t *testing.T, w *network, c *rig.Cluster, h *history) {
 		leader, err := c.Leader(soon(t), group)
 		must(t, err)
 		if round%3 == 2 {
+			t.Logf("round %d: %s, which leads %s, is killed", round, leader.Name, group)
 			must(t, leader.Kill())
 			settle(t, h, 30)
 			must(t, c.StartAll(soon(t)))
 			continue
 		}
 		cut := (index(c, leader) + round/3) % 3
+		t.Logf("round %d: %s leads %s, %s is cut off", round, leader.Name, group, c.Nodes[cut].Name)
 		w.isolate(cut)
 		settle(t, h, 40)
 		w.heal(cut)

@@ -118,7 +118,8 @@ func (o JoinOptions) find(ctx context.Context, token cluster.JoinToken) (string,
 	o.Progress("looking for cluster " + string(token.Cluster) + " by multicast")
 	found, tried, err := discover.Find(ctx, discover.Query{Interface: o.Interface})
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("nothing could be asked by multicast on %s: give the address of a member with --host HOST:%s, or another interface with --interface: %w",
+			strings.Join(tried, ", "), ClusterPort, err)
 	}
 	for _, f := range found {
 		if f.Cluster == token.Cluster {

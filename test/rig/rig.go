@@ -107,7 +107,33 @@ func (c *Cluster) form(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return c.Ready(ctx)
+	if err := c.Ready(ctx); err != nil {
+		return err
+	}
+	return c.Voters(ctx)
+}
+
+// Voters waits until every node, or five of them, votes in every group: before that the cluster may not lose any.
+func (c *Cluster) Voters(ctx context.Context) error {
+	want := min(len(c.Nodes), 5)
+	return Await(ctx, "the voters", func(ctx context.Context) error {
+		var groups []admin.PeerGroup
+		if err := c.Nodes[0].Admin().Do(ctx, "GET", "/v1/raft/peers", nil, &groups); err != nil {
+			return err
+		}
+		for _, g := range groups {
+			voters := 0
+			for _, p := range g.Peers {
+				if p.Suffrage == "Voter" && p.Error == "" {
+					voters++
+				}
+			}
+			if voters < want {
+				return fmt.Errorf("%s has %d of %d: %+v", g.Group, voters, want, g.Peers)
+			}
+		}
+		return nil
+	})
 }
 
 // Made is the cluster that init and join have made in node1, node2, … of o.Dir by other means. None of its nodes runs.
