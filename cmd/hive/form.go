@@ -31,7 +31,11 @@ func (f formation) complete() bool {
 }
 
 func (f formation) String() string {
-	return fmt.Sprintf("joined %d of %d, acknowledged %d of %d", f.joined, f.target, f.acknowledged, f.target)
+	if f.target == 0 {
+		return "waiting for the cluster's log to arrive"
+	}
+	target := max(f.target, f.joined) // more than the target may join later
+	return fmt.Sprintf("joined %d of %d, acknowledged %d of %d", f.joined, target, f.acknowledged, target)
 }
 
 // acknowledgedBy tells that the cluster has formed and node has its settings.
