@@ -193,7 +193,7 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 func (n *Node) Serves(ctx context.Context) error {
 	return Await(ctx, n.Name+" to serve", func(ctx context.Context) error {
 		if !n.Runs() {
-			return fmt.Errorf("it has ended: %v\n%s", n.proc.err, tail(n.LogFile, 10))
+			return fmt.Errorf("%w: %v\n%s", ErrEnded, n.proc.err, tail(n.LogFile, 10))
 		}
 		s, err := n.Status(ctx)
 		if err != nil {

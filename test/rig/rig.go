@@ -388,6 +388,9 @@ func servedWell(line string) bool {
 	return strings.Contains(line, " msg=request ") && !strings.Contains(line, " status=5")
 }
 
+// ErrEnded is a process that ended while something was waited for that only it could bring.
+var ErrEnded = errors.New("the process has ended")
+
 // Await repeats try until it answers nil, or tells what it still missed when ctx ended.
 func Await(ctx context.Context, what string, try func(ctx context.Context) error) error {
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -396,6 +399,9 @@ func Await(ctx context.Context, what string, try func(ctx context.Context) error
 		err := try(ctx)
 		if err == nil {
 			return nil
+		}
+		if errors.Is(err, ErrEnded) {
+			return fmt.Errorf("waited for %s: %w", what, err)
 		}
 		select {
 		case <-ctx.Done():
