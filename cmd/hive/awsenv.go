@@ -50,7 +50,7 @@ func shellQuote(s string) string {
 func holdsNode(dir string) error {
 	_, err := node.Dir(dir).LoadConfig()
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s holds no node: make one with `hive init` or `hive join`, or name another directory with --hive-dir", dir)
+		return fmt.Errorf("%s holds no node (no node.json): make one with `hive init` or `hive join`, or name another directory with --hive-dir", dir)
 	}
 	return err
 }

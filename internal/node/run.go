@@ -131,7 +131,7 @@ func (n *Node) lock() error {
 func (n *Node) loadIdentity() error {
 	cfg, err := n.dir.LoadConfig()
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s is not a node's directory: begin with `hive init` or `hive join`", n.opts.Dir)
+		return fmt.Errorf("%s is not a node's directory, for it has no %s: begin with `hive init` or `hive join`", n.opts.Dir, fileNode)
 	}
 	if err != nil {
 		return err
@@ -164,6 +164,20 @@ func (n *Node) loadIdentity() error {
 		return fmt.Errorf("%s is damaged", n.dir.path(fileCA))
 	}
 	n.identity = peer.NewIdentity(cfg.Node, chain, roots)
+	return n.checkCertificate(roots)
+}
+
+// checkCertificate refuses a certificate that no peer would believe. Its age is another matter: an
+// old one is renewed.
+func (n *Node) checkCertificate(roots *x509.CertPool) error {
+	leaf := n.identity.Certificate().Leaf
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: leaf.NotBefore.Add(time.Hour)})
+	if err == nil && leaf.Subject.CommonName != string(n.cfg.Node) {
+		err = fmt.Errorf("it is of %s", leaf.Subject.CommonName)
+	}
+	if err != nil {
+		return fmt.Errorf("%s is damaged: %w", n.dir.path(fileCert), err)
+	}
 	return nil
 }
 
