@@ -645,3 +645,18 @@ func TestKeepersLeaveEnoughForOneMoreLoss(t *testing.T) {
 		}
 	}
 }
+
+func TestARottenShardOfNoObjectIsNobodysLoss(t *testing.T) {
+	r := newRig(t, 3)
+	data := random(1, 5000)
+	if _, _, err := r.stores["n-a"].Write(t.Context(), "k", bytes.NewReader(data), int64(len(data))); err != nil {
+		t.Fatal(err)
+	}
+	if r.rot("n-b") == 0 {
+		t.Fatal("nothing was flipped")
+	}
+	report, err := r.stores["n-b"].Scrub(t.Context())
+	if err != nil || report.Records == 0 || report.Rotten != 0 || report.Failed != 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}

@@ -22,7 +22,8 @@ type scrubbing struct {
 	s       *Store
 	limit   *throttle
 	report  ScrubReport
-	spoiled map[slot]struct{} // the shards with rotten records, as their first record
+	spoiled map[slot]int64 // how many rotten records each shard has, by its first record
+	wanted  map[ID]bool    // the blobs among them that some record refers to
 }
 
 // Scrub reads every record of this node again, compares it with its checksum, looks for the shards
@@ -30,7 +31,7 @@ type scrubbing struct {
 func (s *Store) Scrub(ctx context.Context) (ScrubReport, error) {
 	s.progress(func(p *Progress) { *p = Progress{What: "scrub", Running: true, Began: s.cfg.Now()} })
 	defer s.progress(func(p *Progress) { p.Running = false })
-	c := &scrubbing{s: s, limit: newThrottle(s.cfg.ScrubRate), spoiled: map[slot]struct{}{}}
+	c := &scrubbing{s: s, limit: newThrottle(s.cfg.ScrubRate), spoiled: map[slot]int64{}, wanted: map[ID]bool{}}
 	err := s.local.disk.each(func(seg *segment) error { return c.segment(ctx, seg) })
 	if err == nil {
 		err = c.live(ctx)
@@ -46,9 +47,15 @@ func (s *Store) Scrub(ctx context.Context) (ScrubReport, error) {
 	return r, nil
 }
 
-// countMended tells which of the shards that were rotten are whole now.
+// countMended tells which of the shards that were rotten are whole now. What no record refers to is not
+// missed by anyone: it goes with the other orphans.
 func (c *scrubbing) countMended() {
-	for id := range c.spoiled {
+	for id, records := range c.spoiled {
+		if c.s.cfg.Live != nil && !c.wanted[id.id] {
+			c.report.Rotten -= records
+			c.s.log.Info("a rotten shard belongs to no object and waits for its collection", "blob", id.id)
+			continue
+		}
 		h, _ := c.s.local.disk.shardHeld(id.id, id.shard())
 		if h.Whole {
 			c.report.Mended++
@@ -74,7 +81,8 @@ func (c *scrubbing) segment(ctx context.Context, seg *segment) error {
 		_, err := seg.verify(p.off, p.length(), room)
 		if errors.Is(err, ErrCorrupt) {
 			d.spoil(id, p, err)
-			c.spoiled[slotOf(id.id, id.shard(), 0)] = struct{}{}
+			c.spoiled[slotOf(id.id, id.shard(), 0)]++
+			c.wanted[id.id] = false
 			c.report.Rotten++
 		} else if err != nil {
 			return err
@@ -108,6 +116,9 @@ func (c *scrubbing) live(ctx context.Context) error {
 		return nil
 	}
 	return c.s.cfg.Live(ctx, func(ref Ref) bool {
+		if _, rotten := c.wanted[ref.ID]; rotten {
+			c.wanted[ref.ID] = true
+		}
 		missing, err := c.s.missing(ref)
 		if err != nil || !missing {
 			return ctx.Err() == nil
