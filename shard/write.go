@@ -219,7 +219,7 @@ func (w *writer) record(g *group, shard uint8, kind recordKind) *Put {
 
 // patience is how many times WriteHedge a request waits when too few nodes have answered to do
 // without the others.
-const patience = 20
+const patience = 13
 
 // wait returns when every lane has answered, or when those that have not can be done without and
 // were given their time.

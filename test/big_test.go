@@ -46,13 +46,12 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// bigSize is what goes in and out of TestABigObjectTakesBoundedMemory: 1 GiB, or HIVE_TEST_BIG bytes. `make bench` does
-// the whole 5 GiB.
+// bigSize is what goes in and out of TestABigObjectTakesBoundedMemory: 5 GiB, or HIVE_TEST_BIG bytes.
 func bigSize(t *testing.T) int64 {
 	t.Helper()
 	text := os.Getenv("HIVE_TEST_BIG")
 	if text == "" {
-		return 1 << 30
+		return 5 << 30
 	}
 	size, err := strconv.ParseInt(text, 10, 64)
 	must(t, err)
