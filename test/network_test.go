@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -186,22 +187,32 @@ func index(c *rig.Cluster, n *rig.Node) int {
 func minorityRefuses(t *testing.T, c *rig.Cluster, n *rig.Node, bucket string) {
 	k := root(c)
 	client := s3Client(n, k)
-	refusal(t, "PutObject", func(ctx context.Context) error {
-		_, err := client.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: aws.String("refused"), Body: strings.NewReader("x")})
-		return err
-	})
-	refusal(t, "GetObject", func(ctx context.Context) error {
-		_, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: aws.String("register")})
-		return err
-	})
-	refusal(t, "DeleteObject", func(ctx context.Context) error {
-		_, err := client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: aws.String("register")})
-		return err
-	})
-	refusal(t, "CreateUser", func(ctx context.Context) error {
-		_, err := iamClient(n, k).CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("refused")})
-		return err
-	})
+	calls := map[string]func(context.Context) error{
+		"PutObject": func(ctx context.Context) error {
+			_, err := client.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: aws.String("refused"), Body: strings.NewReader("x")})
+			return err
+		},
+		"GetObject": func(ctx context.Context) error {
+			_, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: aws.String("register")})
+			return err
+		},
+		"DeleteObject": func(ctx context.Context) error {
+			_, err := client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: aws.String("register")})
+			return err
+		},
+		"CreateUser": func(ctx context.Context) error {
+			_, err := iamClient(n, k).CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("refused")})
+			return err
+		},
+	}
+	var all sync.WaitGroup
+	for what, call := range calls {
+		all.Go(func() { refusal(t, what, call) })
+	}
+	all.Wait()
+	if out := mustHive(t, "status", "--hive-dir", n.Dir); !strings.Contains(out, "No leader in") {
+		t.Errorf("without a leader `hive status` says\n%s", out)
+	}
 	s, err := n.Status(soon(t))
 	must(t, err)
 	if len(s.Members) != 3 || slices.ContainsFunc(s.Groups, func(g admin.Group) bool { return g.Leader != "" }) {
