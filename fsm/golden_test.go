@@ -23,6 +23,7 @@ var goldenExamples = slices.Concat(
 	iamGolden,
 	bucketGolden,
 	objectGolden,
+	ec2Golden,
 )
 
 func goldenPath(k Kind) string { return filepath.Join("testdata", "golden", fmt.Sprintf("%d.hex", k)) }
