@@ -660,3 +660,43 @@ func TestARottenShardOfNoObjectIsNobodysLoss(t *testing.T) {
 		t.Errorf("%+v, %v", report, err)
 	}
 }
+
+// A keeper that was away when another one handed the shard over still has its hint.
+func TestARottenHintThatWasHandedOverIsNobodysLoss(t *testing.T) {
+	r := newRig(t, 3)
+	r.faults.set(r.faults.down, "n-c", true)
+	data := random(1, 5000)
+	o := objects{r.put("n-a", "k", data): data}
+	hints := r.hints()
+	r.faults.set(r.faults.down, "n-c", false)
+	var keepers []fsm.NodeID
+	err := r.index.View(func(v *fsm.View) error {
+		fsm.OwedTo(v, "n-c", ID{}, func(row fsm.OwedShards) bool { keepers = row.Owed[0].Keepers; return false })
+		return nil
+	})
+	if err != nil || len(keepers) != 2 {
+		t.Fatal(keepers, err)
+	}
+	keeper, away := keepers[0], keepers[1]
+	for _, s := range r.stores {
+		s.health.restore("n-c")
+	}
+	r.faults.set(r.faults.down, away, true)
+	if err := r.stores[keeper].handOver(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.faults.set(r.faults.down, away, false)
+	if left := r.hints(); left == 0 || left == hints {
+		t.Fatalf("%d hints of %d are left", left, hints)
+	}
+	r.rot(away)
+	report, err := r.stores[away].Scrub(t.Context())
+	if err != nil || report.Failed != 0 || report.Mended != 1 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	report, err = r.stores[away].Scrub(t.Context())
+	if err != nil || report.Rotten+report.Failed != 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	r.checkAll(o, r.ids...)
+}

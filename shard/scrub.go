@@ -24,6 +24,7 @@ type scrubbing struct {
 	report  ScrubReport
 	spoiled map[slot]int64 // how many rotten records each shard has, by its first record
 	wanted  map[ID]bool    // the blobs among them that some record refers to
+	hints   map[slot]bool  // the shards among them that were kept for another node
 }
 
 // Scrub reads every record of this node again, compares it with its checksum, looks for the shards
@@ -31,7 +32,7 @@ type scrubbing struct {
 func (s *Store) Scrub(ctx context.Context) (ScrubReport, error) {
 	s.progress(func(p *Progress) { *p = Progress{What: "scrub", Running: true, Began: s.cfg.Now()} })
 	defer s.progress(func(p *Progress) { p.Running = false })
-	c := &scrubbing{s: s, limit: newThrottle(s.cfg.ScrubRate), spoiled: map[slot]int64{}, wanted: map[ID]bool{}}
+	c := &scrubbing{s: s, limit: newThrottle(s.cfg.ScrubRate), spoiled: map[slot]int64{}, wanted: map[ID]bool{}, hints: map[slot]bool{}}
 	err := s.local.disk.each(func(seg *segment) error { return c.segment(ctx, seg) })
 	if err == nil {
 		err = c.live(ctx)
@@ -40,20 +41,29 @@ func (s *Store) Scrub(ctx context.Context) (ScrubReport, error) {
 		return c.report, fmt.Errorf("scrub: %w", err)
 	}
 	s.mendQueued(ctx)
-	c.countMended()
+	if err := c.countMended(); err != nil {
+		return c.report, fmt.Errorf("scrub: %w", err)
+	}
 	r := c.report
 	s.log.Info("scrub done", "records", r.Records, "bytes", r.Bytes, "rotten", r.Rotten,
 		"missing", r.Missing, "mended", r.Mended, "failed", r.Failed)
 	return r, nil
 }
 
-// countMended tells which of the shards that were rotten are whole now. What no record refers to is not
-// missed by anyone: it goes with the other orphans.
-func (c *scrubbing) countMended() {
+// countMended tells which of the shards that were rotten are whole now. What no record refers to, and a hint that was
+// handed over by another keeper, are not missed by anyone: they go with the other orphans.
+func (c *scrubbing) countMended() error {
 	for id, records := range c.spoiled {
-		if c.s.cfg.Live != nil && !c.wanted[id.id] {
+		needed := c.s.cfg.Live == nil || c.wanted[id.id]
+		if needed && c.hints[id] {
+			var err error
+			if needed, err = c.s.hintNeeded(id); err != nil {
+				return err
+			}
+		}
+		if !needed {
 			c.report.Rotten -= records
-			c.s.log.Info("a rotten shard belongs to no object and waits for its collection", "blob", id.id)
+			c.s.log.Info("a rotten shard is needed by nobody and waits for its collection", "blob", id.id)
 			continue
 		}
 		h, _ := c.s.local.disk.shardHeld(id.id, id.shard())
@@ -63,6 +73,7 @@ func (c *scrubbing) countMended() {
 			c.report.Failed++
 		}
 	}
+	return nil
 }
 
 // isRotten tells whether a record is known to be.
@@ -81,8 +92,9 @@ func (c *scrubbing) segment(ctx context.Context, seg *segment) error {
 		_, err := seg.verify(p.off, p.length(), room)
 		if errors.Is(err, ErrCorrupt) {
 			d.spoil(id, p, err)
-			c.spoiled[slotOf(id.id, id.shard(), 0)]++
-			c.wanted[id.id] = false
+			whole := slotOf(id.id, id.shard(), 0)
+			c.spoiled[whole]++
+			c.wanted[id.id], c.hints[whole] = false, p.hint()
 			c.report.Rotten++
 		} else if err != nil {
 			return err
