@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.tools/go/bin:$(CURDIR)/.tools/aws/bin:$(PATH)
 
-.PHONY: help build demo test race lint generate bench clean
+.PHONY: help build demo test race lint generate bench guest guest-debian clean
 
 help:
 	@echo "make demo      install what is needed, build bin/hive, form a cluster of three and use it"
@@ -12,6 +12,8 @@ help:
 	@echo "make lint      formatting, vet, staticcheck, import rules, generated code, known vulnerabilities"
 	@echo "make generate  write the generated code and pages again"
 	@echo "make bench     the tables of docs/benchmarks.md, measured here"
+	@echo "make guest     the tiny image that tests and the demo boot; prints its path (kept in .tools/guest)"
+	@echo "make guest-debian  the same with systemd, cloud-init and sshd; takes minutes, and root"
 	@echo "make clean     remove what building made"
 
 build:
@@ -40,6 +42,14 @@ generate:
 
 bench: build
 	go run -buildvcs=false ./test/bench
+
+guest:
+	@test/scripts/install.sh guest
+	@go run -buildvcs=false ./test/guest/mkguest tiny
+
+guest-debian:
+	@test/scripts/install.sh guest-debian
+	@go run -buildvcs=false ./test/guest/mkguest debian
 
 clean:
 	rm -rf bin

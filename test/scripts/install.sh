@@ -1,23 +1,61 @@
 #!/usr/bin/env bash
-# Usage: install.sh demo|test|lint. Installs what that make target needs and is missing, from
-# Debian's or Ubuntu's packages; says what. With everything in place it needs neither network nor root.
+# Usage: install.sh demo|test|lint|guest|guest-debian. Installs what that make target needs and is missing,
+# from Debian's or Ubuntu's packages; says what. With everything in place it needs neither network nor root.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 PATH="$PWD/.tools/aws/bin:$PATH"
-target=${1:?usage: install.sh demo|test|lint}
+target=${1:?usage: install.sh demo|test|lint|guest|guest-debian}
 
 packages=()
 need() { # need "CHECK" PACKAGE...: PACKAGEs are wanted unless CHECK succeeds
   local check=$1
   shift
-  bash -c "$check" >/dev/null 2>&1 || packages+=("$@")
+  PATH="$PATH:/usr/sbin:/sbin" bash -c "$check" >/dev/null 2>&1 || packages+=("$@")
+}
+
+# guest_tools: what building the guests' images takes. Their packages are downloaded, not installed.
+lists=
+guest_tools() {
+  need 'command -v qemu-img' qemu-utils
+  need 'command -v mcopy' mtools
+  need 'command -v mkfs.vfat' dosfstools
+  need 'command -v sgdisk' gdisk
+  need 'command -v mkfs.ext4 && command -v debugfs' e2fsprogs
+  need 'command -v cpio' cpio
+  need 'command -v xz' xz-utils
+  need 'command -v zstd' zstd
+  apt-cache show --no-all-versions dropbear-bin >/dev/null 2>&1 || lists=missing
+}
+
+# guests: what running them takes. That needs root (taps and network namespaces), so others do without.
+guests() {
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "Not root: make $target goes without guests, and installs nothing for them."
+    return
+  fi
+  guest_tools
+  need 'command -v qemu-system-x86_64' qemu-system-x86
+  need 'ls /usr/share/OVMF/OVMF_CODE*.fd' ovmf
+  need 'ls /usr/share/seabios/bios-256k.bin' seabios
+  need 'ls /usr/lib/ipxe/qemu/efi-virtio.rom' ipxe-qemu
+  need 'command -v ip' iproute2
+  need 'command -v nft' nftables
+  need 'command -v ssh && command -v ssh-keygen' openssh-client
 }
 
 need 'command -v go' golang-go
 need 'test -s /etc/ssl/certs/ca-certificates.crt' ca-certificates
 case $target in
   lint) ;;
-  demo) need 'command -v aws' awscli ;;
+  guest) guest_tools ;;
+  guest-debian)
+    guest_tools
+    need 'command -v mmdebstrap' mmdebstrap
+    ;;
+  demo)
+    need 'command -v aws' awscli
+    guests
+    ;;
   test)
     need 'command -v aws' awscli
     need '/usr/bin/python3 -c "import boto3"' python3-boto3
@@ -26,6 +64,11 @@ case $target in
     need 'command -v ip' iproute2
     need 'command -v nft' nftables
     need 'command -v unshare && command -v mount' util-linux mount
+    guests
+    need 'command -v nbdinfo && command -v nbdcopy' libnbd-bin # clients of the volumes' server that are not ours
+    need '/usr/bin/python3 -c "import nbd"' python3-libnbd
+    need 'command -v qemu-img && command -v qemu-io' qemu-utils
+    need 'command -v fio' fio
     ;;
   *)
     echo "install.sh: no such target: $target" >&2
@@ -34,8 +77,12 @@ case $target in
 esac
 
 root=()
-if ((${#packages[@]})); then
-  echo "make $target needs what these packages have: ${packages[*]}"
+if ((${#packages[@]})) || [ -n "$lists" ]; then
+  if ((${#packages[@]})); then
+    echo "make $target needs what these packages have: ${packages[*]}"
+  else
+    echo "make $target needs the lists of packages."
+  fi
   if ! command -v apt-get >/dev/null; then
     echo "There is no apt-get here: install them (or what your system calls them) and run make $target again." >&2
     exit 1

@@ -1,0 +1,3 @@
+#!/bin/sh
+# The power button, as acpid calls it.
+kill -USR2 1
