@@ -14,10 +14,13 @@ type Meta struct {
 	Caps    []string `cbor:"2,keyasint"`
 	Version string   `cbor:"3,keyasint"`
 	Zone    string   `cbor:"4,keyasint"`
-	Kinds   int      `cbor:"5,keyasint"`           // how many command kinds it knows
-	CPUs    int      `cbor:"6,keyasint,omitempty"` // cores
-	Memory  int64    `cbor:"7,keyasint,omitempty"` // bytes
-	Disk    int64    `cbor:"8,keyasint,omitempty"` // free bytes where its shards lie
+	Kinds   int      `cbor:"5,keyasint"`            // how many command kinds it knows
+	CPUs    int      `cbor:"6,keyasint,omitempty"`  // cores
+	Memory  int64    `cbor:"7,keyasint,omitempty"`  // bytes
+	Disk    int64    `cbor:"8,keyasint,omitempty"`  // free bytes where its shards lie
+	VCPUs   int      `cbor:"9,keyasint,omitempty"`  // virtual processors that its instances may be promised
+	Guests  int64    `cbor:"10,keyasint,omitempty"` // MiB of memory that its instances may be promised
+	VXLAN   int      `cbor:"11,keyasint,omitempty"` // UDP port of the networks between nodes
 }
 
 const metaVersion = 1

@@ -24,6 +24,7 @@ const (
 type devCluster struct {
 	Nodes  int    `json:"nodes"`
 	Region string `json:"region"`
+	Zones  int    `json:"zones"`
 
 	dir   string
 	fresh bool // made by this run
@@ -55,7 +56,8 @@ func loadDev(dir string) (*devCluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(raw, cl); err != nil || cl.Nodes < 1 || cl.Nodes > maxDevNodes {
+	cl.Zones = maxDevZones
+	if err := json.Unmarshal(raw, cl); err != nil || cl.Zones < 1 || cl.Zones > maxDevZones || cl.Nodes < 1 || cl.Nodes > maxDevNodes {
 		return nil, fmt.Errorf("%s is damaged: remove %s and start again with `hive dev start`", filepath.Join(dir, devFile), dir)
 	}
 	return cl, nil
@@ -109,10 +111,25 @@ func (cl *devCluster) named(arg string) (devNode, error) {
 	return cl.node(i), nil
 }
 
-// zone spreads the nodes over three zones, as AWS regions do.
+// maxDevZones is how many zones AWS regions usually have.
+const maxDevZones = 3
+
+// zone spreads the nodes over the zones.
 func (cl *devCluster) zone(n devNode) string {
+	return cl.Region + string(rune('a'+(n.number()-1)%cl.Zones))
+}
+
+// limits share the machine among the nodes, and give each a port of its own for the networks between them: they all
+// live in one network namespace.
+func (cl *devCluster) limits(machine node.Limits, n devNode) node.Limits {
+	return node.Limits{
+		VCPUs: max(2, machine.VCPUs/cl.Nodes), MemoryMiB: machine.MemoryMiB / int64(cl.Nodes), VXLANPort: machine.VXLANPort + n.number(),
+	}
+}
+
+func (n devNode) number() int {
 	i, _ := strconv.Atoi(strings.TrimPrefix(n.name, "node"))
-	return cl.Region + string(rune('a'+(i-1)%3))
+	return i
 }
 
 // made tells whether the node's directory is whole.

@@ -21,7 +21,7 @@ import (
 
 type devStartOptions struct {
 	dir, region                   string
-	nodes                         int
+	nodes, zones                  int
 	accessKey, secretKey, account string
 	timeout                       time.Duration
 }
@@ -40,6 +40,7 @@ Examples:
 		Flags: []cli.Flag{
 			devDirFlag(&o.dir),
 			&cli.IntFlag{Name: "nodes", Value: 3, Usage: "`N` nodes", Destination: &o.nodes},
+			&cli.IntFlag{Name: "zones", Value: 3, Usage: "spread the nodes over `N` availability zones, 1 to 3", Destination: &o.zones},
 			&cli.StringFlag{Name: "region", Value: "ap-southeast-2", Usage: "`REGION` of the cluster", Destination: &o.region},
 			&cli.StringFlag{Name: "access-key", Usage: "root `ACCESS_KEY_ID` (default: drawn)", Destination: &o.accessKey},
 			&cli.StringFlag{Name: "secret-key", EnvVars: []string{"HIVE_SECRET_KEY"}, Usage: "root `SECRET_ACCESS_KEY` (default: drawn)", Destination: &o.secretKey},
@@ -100,9 +101,12 @@ func openDev(c *cli.Context, o devStartOptions) (*devCluster, error) {
 	if o.nodes < 1 || o.nodes > maxDevNodes {
 		return nil, usagef("--nodes %d: give 1 to %d", o.nodes, maxDevNodes)
 	}
+	if o.zones < 1 || o.zones > maxDevZones {
+		return nil, usagef("--zones %d: give 1 to %d", o.zones, maxDevZones)
+	}
 	cl, err := loadDev(o.dir)
 	if errors.Is(err, errNoDev) {
-		cl.Nodes, cl.Region = o.nodes, o.region
+		cl.Nodes, cl.Region, cl.Zones = o.nodes, o.region, o.zones
 		if err := cl.save(); err != nil {
 			return nil, err
 		}
@@ -116,8 +120,8 @@ func openDev(c *cli.Context, o devStartOptions) (*devCluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.IsSet("nodes") && o.nodes != cl.Nodes || c.IsSet("region") && o.region != cl.Region {
-		return nil, fmt.Errorf("%s holds a cluster of %s in %s: start it without --nodes and --region, remove it with `hive dev stop --delete`, or choose another --dir",
+	if c.IsSet("nodes") && o.nodes != cl.Nodes || c.IsSet("region") && o.region != cl.Region || c.IsSet("zones") && o.zones != cl.Zones {
+		return nil, fmt.Errorf("%s holds a cluster of %s in %s: start it without --nodes, --zones and --region, remove it with `hive dev stop --delete`, or choose another --dir",
 			cl.dir, plural(cl.Nodes, "node"), cl.Region)
 	}
 	return cl, nil
@@ -128,15 +132,22 @@ type devStart struct {
 	cl   *devCluster
 	opts devStartOptions
 	bar  *progress
+
+	machine node.Limits
 }
 
 func (s *devStart) run(ctx context.Context) error {
 	defer s.bar.close()
 	first := s.cl.node(1)
+	var err error
+	if s.machine, err = node.MachineLimits(); err != nil {
+		return err
+	}
 	s.bar.show(0, "making %s", first.name)
 	made, err := node.Init(node.InitOptions{
 		Dir: first.dir, Name: first.name, Region: s.cl.Region, Zone: s.cl.zone(first), Nodes: s.cl.Nodes,
 		Bind: first.ip, Advertise: first.ip,
+		Limits:    s.cl.limits(s.machine, first),
 		AccountID: s.opts.account, AccessKey: s.opts.accessKey, SecretKey: s.opts.secretKey,
 	})
 	formed := errors.Is(err, node.ErrUsed) && first.made()
@@ -177,7 +188,7 @@ func (s *devStart) join(ctx context.Context, first *daemon, n devNode, token str
 	_, err := node.Join(ctx, node.JoinOptions{
 		Dir: n.dir, Name: n.name, Region: s.cl.Region, Zone: s.cl.zone(n),
 		Host: net.JoinHostPort(s.cl.node(1).ip, node.ClusterPort), Token: token,
-		Bind: n.ip, Advertise: n.ip, Progress: func(string) {},
+		Bind: n.ip, Advertise: n.ip, Limits: s.cl.limits(s.machine, n), Progress: func(string) {},
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", n.name, err)

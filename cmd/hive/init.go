@@ -26,6 +26,7 @@ type placeOptions struct {
 	dir, region, zone, name string
 	bind, advertise         string
 	detach, foreground      bool
+	limits                  node.Limits
 	log                     logOptions
 }
 
@@ -38,6 +39,9 @@ func (o *placeOptions) flags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "cap", Usage: "`CAPABILITIES` of this node: api,s3,ec2,ebs,vpc,nats (default: all)"},
 		&cli.StringFlag{Name: "bind", Usage: "`IP` of every port (default: all of the machine's)", Destination: &o.bind},
 		&cli.StringFlag{Name: "advertise", Usage: "`HOST` or IP under which the others reach this node (default: found)", Destination: &o.advertise},
+		&cli.IntFlag{Name: "vcpus", Usage: "`N` virtual processors that instances on this node may be promised (default: 4 for each core)", Destination: &o.limits.VCPUs},
+		&cli.Int64Flag{Name: "memory", Usage: "`MIB` of memory that instances on this node may be promised (default: the machine's less a tenth)", Destination: &o.limits.MemoryMiB},
+		&cli.IntFlag{Name: "vxlan-port", Usage: "UDP `PORT` of the networks between nodes", DefaultText: "4789", Destination: &o.limits.VXLANPort},
 		&cli.BoolFlag{Name: "detach", Usage: "do not wait for the other nodes", Destination: &o.detach},
 		&cli.BoolFlag{Name: "foreground", Usage: "run the daemon in this process", Destination: &o.foreground},
 	}, o.log.flags()...)
@@ -97,7 +101,7 @@ func runInit(c *cli.Context, o initOptions) error {
 	}
 	made, err := node.Init(node.InitOptions{
 		Dir: o.place.dir, Name: o.place.name, Region: o.place.region, Zone: o.place.zone,
-		Nodes: o.nodes, Bind: o.place.bind, Advertise: o.place.advertise, Caps: c.StringSlice("cap"),
+		Nodes: o.nodes, Limits: o.place.limits, Bind: o.place.bind, Advertise: o.place.advertise, Caps: c.StringSlice("cap"),
 		IndexGroups: o.groups, Partitions: o.parts,
 		AccountID: o.account, AccessKey: o.accessKey, SecretKey: o.secretKey,
 	})

@@ -55,7 +55,7 @@ func runJoin(c *cli.Context, o joinOptions) error {
 	joined, err := node.Join(c.Context, node.JoinOptions{
 		Dir: o.place.dir, Name: o.place.name, Region: o.place.region, Zone: o.place.zone,
 		Host: o.host, Token: o.token, Interface: o.iface,
-		Bind: o.place.bind, Advertise: o.place.advertise, Caps: c.StringSlice("cap"),
+		Limits: o.place.limits, Bind: o.place.bind, Advertise: o.place.advertise, Caps: c.StringSlice("cap"),
 		Progress: func(step string) { bar.show(0, "%s", step) },
 	})
 	bar.close()

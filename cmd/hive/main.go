@@ -84,10 +84,10 @@ Every command takes --help and --output json.`,
 		Commands: []*cli.Command{
 			initCommand(), joinCommand(), adminCommand(),
 			runCommand(), stopCommand(),
-			statusCommand(), clusterCommand(), scrubCommand(),
+			statusCommand(), clusterCommand(), scrubCommand(), instanceCommand(),
 			raftCommand(), nodeCommand(), tokenCommand(),
 			devCommand(), awsCommand(),
-			completionCommand(), versionCommand(),
+			completionCommand(), versionCommand(), execGuestCommand(),
 		},
 	}
 	complete(app.Commands)

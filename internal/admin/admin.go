@@ -24,6 +24,7 @@ type Status struct {
 	Groups     []Group       `json:"groups"`
 	Members    []Member      `json:"members"`
 	Repair     Repair        `json:"repair"`
+	Guests     *Guests       `json:"guests,omitempty"` // of this node, when it runs instances
 	Warnings   []string      `json:"warnings,omitempty"`
 }
 
@@ -56,6 +57,29 @@ type Repair struct {
 	Garbage int `json:"garbage_blobs"` // blobs that wait for their deletion on all nodes
 	Rotten  int `json:"rotten_shards"` // found on this node and not yet repaired
 	Unsafe  int `json:"rewrite_blobs"` // blobs that have fewer shards than their profile
+}
+
+// Guests is what a node gives to instances.
+type Guests struct {
+	Accel     string `json:"accel"` // what guests run by and why: "tcg: …"
+	VCPUs     int    `json:"vcpus"` // that instances may be promised
+	MemoryMiB int64  `json:"memory_mib"`
+	UsedVCPUs int    `json:"used_vcpus"` // that they are promised
+	UsedMiB   int64  `json:"used_memory_mib"`
+	Network   string `json:"network,omitempty"` // why guests cannot have a network here
+}
+
+// Instance is a row of GET /v1/instances: an instance of any account, as the cluster's state has it.
+type Instance struct {
+	ID      fsm.InstanceID `json:"instance_id"`
+	Account fsm.AccountID  `json:"account"`
+	Name    string         `json:"name,omitempty"` // its tag Name
+	Type    string         `json:"type"`
+	State   string         `json:"state"`
+	Node    fsm.NodeID     `json:"node_id"`
+	Zone    string         `json:"zone"`
+	Address string         `json:"address,omitempty"`
+	Accel   string         `json:"accel,omitempty"`
 }
 
 // TokenRequest is POST /v1/tokens.

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"syscall"
 )
@@ -43,6 +45,60 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	}
 	return nil
 }
+
+// ConnectProto is what a connection to an instance's port is upgraded to.
+const ConnectProto = "hive-connect"
+
+// Connect opens a TCP connection to a port of an instance, from any node: the daemon of the node that runs it dials
+// from within the instance's network. The daemon answers 101 and carries bytes from then on.
+func Connect(ctx context.Context, dir, instance string, port int) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", filepath.Join(dir, Socket))
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, ErrNotRunning
+	}
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	path := fmt.Sprintf("http://node/v1/instances/%s/connect?port=%d", url.PathEscape(instance), port)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, path, http.NoBody)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", ConnectProto)
+	if err := req.Write(conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, req)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the daemon gave no answer: %w", err), conn.Close())
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		var e Error
+		err := json.NewDecoder(resp.Body).Decode(&e)
+		if err != nil || e.Message == "" {
+			e.Message = resp.Status
+		}
+		return nil, errors.Join(errors.New(e.Message), conn.Close())
+	}
+	return &upgraded{conn, r}, nil
+}
+
+// upgraded is a connection of which some bytes were read ahead.
+type upgraded struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+// Read reads what was read ahead first.
+func (u *upgraded) Read(p []byte) (int, error) { return u.r.Read(p) }
+
+// CloseWrite tells the other end that nothing more comes.
+func (u *upgraded) CloseWrite() error { return u.Conn.(*net.UnixConn).CloseWrite() }
 
 // Change carries out ch and hands each step to progress.
 func (c *Client) Change(ctx context.Context, ch Change, progress func(Progress)) error {

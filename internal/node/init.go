@@ -25,6 +25,7 @@ type InitOptions struct {
 	Caps                            []string
 	IndexGroups, Partitions         int    // 0 is 1 and 1,024
 	AccountID, AccessKey, SecretKey string // "" is drawn
+	Limits                          Limits
 	Clock                           func() time.Time
 	Rand                            io.Reader
 }
@@ -102,7 +103,7 @@ func (o *InitOptions) normalise() error {
 	if o.Partitions < 16 || o.Partitions > 32768 || o.Partitions&(o.Partitions-1) != 0 {
 		return fmt.Errorf("%w: --partitions %d: give a power of two from 16 to 32768", cluster.ErrBadInput, o.Partitions)
 	}
-	if err := errors.Join(cluster.CheckPlace(o.Region, o.Zone), checkBind(o.Bind)); err != nil {
+	if err := errors.Join(cluster.CheckPlace(o.Region, o.Zone), checkBind(o.Bind), o.Limits.check()); err != nil {
 		return err
 	}
 	var err error
@@ -143,7 +144,7 @@ func (o InitOptions) found(dir Dir) (Initialised, error) {
 	}
 	cfg := Config{
 		Name: o.Name, Node: self, ClusterID: id, Region: o.Region, Zone: o.Zone,
-		Bind: o.Bind, Advertise: o.Advertise, Caps: o.Caps, IndexGroups: o.IndexGroups,
+		Bind: o.Bind, Advertise: o.Advertise, Caps: o.Caps, IndexGroups: o.IndexGroups, Limits: o.Limits,
 	}
 	sealKey := make([]byte, seal.KeySize)
 	if _, err := io.ReadFull(o.Rand, sealKey); err != nil {

@@ -25,6 +25,7 @@ type JoinOptions struct {
 	Bind, Advertise         string
 	Interface               string // for multicast, where there are several
 	Caps                    []string
+	Limits                  Limits
 	Clock                   func() time.Time
 	Progress                func(step string)
 }
@@ -81,7 +82,7 @@ func (o *JoinOptions) normalise() (cluster.JoinToken, error) {
 	if err != nil {
 		return token, err
 	}
-	if err := errors.Join(cluster.CheckPlace(o.Region, o.Zone), checkBind(o.Bind)); err != nil {
+	if err := errors.Join(cluster.CheckPlace(o.Region, o.Zone), checkBind(o.Bind), o.Limits.check()); err != nil {
 		return token, err
 	}
 	if o.Caps, err = cluster.CheckCaps(o.Caps); err != nil {
@@ -166,6 +167,7 @@ func (o JoinOptions) exchange(ctx context.Context, dir Dir, host string, token c
 	cfg := Config{
 		Name: o.Name, Node: self, ClusterID: token.Cluster, Region: o.Region, Zone: o.Zone, Bind: o.Bind,
 		Advertise: o.Advertise, Caps: o.Caps, IndexGroups: answer.IndexGroups, SigningKey: answer.SigningKey, Seeds: answer.Seeds,
+		Limits: o.Limits,
 	}
 	o.Progress("joined: certificate, settings and keys are here")
 	return o.answer(cfg), dir.writeJSON(fileNode, cfg)

@@ -59,6 +59,7 @@ type Config struct {
 	IndexGroups int           `json:"index_groups"`
 	SigningKey  []byte        `json:"signing_key"` // ed25519, of the settings bundle
 	Seeds       []string      `json:"seeds,omitempty"`
+	Limits
 }
 
 // Dir is a node's directory.

@@ -237,12 +237,16 @@ func (n *Node) openGossip() error {
 	if err != nil {
 		return err
 	}
+	limits, err := n.cfg.Limits.fill()
+	if err != nil {
+		return err
+	}
 	n.gossip, err = gossip.New(gossip.Config{
 		Node: n.cfg.Node, Bind: net.JoinHostPort(n.cfg.Bind, GossipPort), Advertise: net.JoinHostPort(n.cfg.Advertise, GossipPort),
 		Keys: [][]byte{key}, Log: n.log,
 		Meta: gossip.Meta{
 			Addr: net.JoinHostPort(n.cfg.Advertise, ClusterPort), Caps: n.cfg.Caps, Version: Version, Zone: n.cfg.Zone,
-			Kinds: len(fsm.KnownKinds()), CPUs: runtime.NumCPU(),
+			Kinds: len(fsm.KnownKinds()), CPUs: runtime.NumCPU(), VCPUs: limits.VCPUs, Guests: limits.MemoryMiB, VXLAN: limits.VXLANPort,
 		},
 	})
 	return err
