@@ -114,9 +114,9 @@ func peekForm(r *http.Request) url.Values {
 }
 
 // formOf gathers the parameters of a request to a query service, from its query string and from its body.
-func formOf(r *http.Request, body *sigv4.Body) (url.Values, error) {
+func formOf(api *protocol.API, r *http.Request, body *sigv4.Body) (url.Values, error) {
 	raw, ok := body.Buffered()
-	if !ok {
+	if !ok || !api.TakesForm() {
 		return nil, nil
 	}
 	if bytes.Count(raw, []byte{'&'}) > maxFormPairs {

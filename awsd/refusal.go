@@ -12,6 +12,8 @@ func unsupported(api *protocol.API, op string) *protocol.Error {
 	switch api.Service {
 	case "s3":
 		return protocol.Errorf(http.StatusNotImplemented, "NotImplemented", "%s is functionality that is not implemented.", op)
+	case "ebs":
+		return protocol.Errorf(http.StatusNotFound, "UnknownOperationException", "The operation %s is not supported.", op)
 	case "ec2":
 		return protocol.Errorf(http.StatusBadRequest, "UnsupportedOperation", "The operation %s is not supported.", op)
 	}
@@ -20,9 +22,12 @@ func unsupported(api *protocol.API, op string) *protocol.Error {
 
 // internalError answers for a fault of ours, which the log tells and the client does not get to see.
 func internalError(api *protocol.API) *protocol.Error {
-	code := "InternalError"
-	if api.Service != "s3" && api.Service != "ec2" {
-		code = "InternalFailure"
+	code := "InternalFailure"
+	switch api.Service {
+	case "s3", "ec2":
+		code = "InternalError"
+	case "ebs":
+		code = "InternalServerException"
 	}
 	return protocol.Errorf(http.StatusInternalServerError, code, "We encountered an internal error. Please try again.")
 }

@@ -6,6 +6,7 @@
 package awsd
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -34,11 +35,20 @@ func New(c Config) *Server {
 // ServeHTTP answers one request to any of the services.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.all.ServeHTTP(w, r) }
 
+// ServeAs answers requests to the service of a signing name without looking at signatures: as tells who asks. It is for
+// a door that lets nobody else in, such as a socket that only its owner can open.
+func (s *Server) ServeAs(service string, as func(context.Context) (principal.Caller, error)) http.Handler {
+	f := s.newFront([]string{service})
+	f.as = as
+	return f
+}
+
 // front is the server as one listener offers it.
 type front struct {
 	*Server
-	services map[string]*Service // by signing name
-	fallback *Service            // whose words are used when a request does not tell its service
+	as       func(context.Context) (principal.Caller, error) // who asks; nil: a signature tells
+	services map[string]*Service                             // by signing name
+	fallback *Service                                        // whose words are used when a request does not tell its service
 }
 
 // ServeHTTP answers one request and logs it.
@@ -63,13 +73,13 @@ func (x *exchange) serve(r *http.Request) error {
 	if err := checkHeaders(r); err != nil {
 		return err
 	}
-	caller, body, err := x.verifier.Verify(r, claim, x.service.API.Service)
+	caller, body, err := x.prove(r, claim)
 	if err != nil {
 		return err
 	}
 	x.admit(caller, r)
 	bucketFromHost(r, x.service, x.Domains)
-	form, err := formOf(r, body)
+	form, err := formOf(x.service.API, r, body)
 	if err != nil {
 		return err
 	}
@@ -96,6 +106,19 @@ func (x *exchange) serve(r *http.Request) error {
 		return err
 	}
 	return x.service.API.Encode(&x.answer, op, x.id, output)
+}
+
+// prove finds out who sent a request, and makes the reader of its payload.
+func (x *exchange) prove(r *http.Request, claim *sigv4.Claim) (*principal.Caller, *sigv4.Body, error) {
+	if x.as == nil {
+		return x.verifier.Verify(r, claim, x.service.API.Service)
+	}
+	caller, err := x.as(r.Context())
+	if err != nil {
+		return nil, nil, err
+	}
+	body, err := x.verifier.Open(r, x.service.API.Service)
+	return &caller, body, err
 }
 
 // admit fills in what the request itself tells of its caller.

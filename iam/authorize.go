@@ -146,6 +146,8 @@ func denied(c *principal.Caller, need protocol.Access, why string) error {
 	switch service {
 	case "ec2":
 		code, form = "UnauthorizedOperation", "You are not authorized to perform this operation. "+form
+	case "ebs":
+		code = "AccessDeniedException"
 	case "s3":
 		form = "User: %s is not authorized to perform: %s on resource: %q %s"
 	}

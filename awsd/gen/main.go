@@ -26,7 +26,7 @@ type service struct {
 	name      string // of the model, the SDK's package and the signature's scope
 	title     string
 	protocol  string
-	namespace string // of the XML that it answers
+	namespace string // of the XML that it answers; "-" for JSON
 }
 
 var services = []service{
@@ -34,6 +34,7 @@ var services = []service{
 	{"ec2", "EC2", "ec2Query", "http://ec2.amazonaws.com/doc/2016-11-15/"},
 	{"iam", "IAM", "awsQuery", "https://iam.amazonaws.com/doc/2010-05-08/"},
 	{"sts", "STS", "awsQuery", "https://sts.amazonaws.com/doc/2011-06-15/"},
+	{"ebs", "the EBS direct APIs", "restJson1", "-"},
 }
 
 // defaultXML is the name in XML that a Go field has unless the table says otherwise.

@@ -293,8 +293,13 @@ func (t *table) queryName(m *member) string {
 	return capital(m.Name)
 }
 
+// xmlName is a member's name in a document.
 func (t *table) xmlName(m *member) string {
-	if x := m.Traits.str("xmlName"); x != "" {
+	name := "xmlName"
+	if t.service.protocol == "restJson1" {
+		name = "jsonName"
+	}
+	if x := m.Traits.str(name); x != "" {
 		return x
 	}
 	return m.Name

@@ -15,10 +15,10 @@ import (
 // API is one AWS service as its model describes it. Generated packages make one each; it is safe for
 // concurrent use. Nothing but the names of the operations is read from the tables before it is needed.
 type API struct {
-	Service string // signing name: "s3", "ec2", "iam", "sts"
+	Service string // signing name: "s3", "ec2", "iam", "sts", "ebs"
 	Version string // "2006-03-01"
 
-	protocol  string // "restXml", "ec2Query", "awsQuery"
+	protocol  string // "restXml", "restJson1", "ec2Query", "awsQuery"
 	namespace string
 	dialect   dialect
 
@@ -28,7 +28,7 @@ type API struct {
 
 	load    sync.Once
 	table   *table
-	routes  *routes
+	routes  router // nil in the query protocols
 	loadErr error
 
 	mu     sync.Mutex // guards joiner and what it makes until an operation is ready
@@ -78,8 +78,11 @@ func (a *API) tables() (*table, error) {
 			return
 		}
 		a.joiner = newJoiner(a.table, a.protocol == "ec2Query", a.unions)
-		if a.protocol == "restXml" {
+		switch a.protocol {
+		case "restXml":
 			a.routes, a.loadErr = newRoutes(a)
+		case "restJson1":
+			a.routes = newPathRoutes(a)
 		}
 	})
 	return a.table, a.loadErr
@@ -119,8 +122,11 @@ func (a *API) prepare(op *Operation) error {
 	return op.err
 }
 
-// Route finds the operation that a request asks for. The query protocols read Action from form; restXml
-// goes by method, path and query, and form is nil. Errors are *Error.
+// TakesForm tells whether requests are forms: those of the query protocols.
+func (a *API) TakesForm() bool { return a.protocol == "ec2Query" || a.protocol == "awsQuery" }
+
+// Route finds the operation that a request asks for. The query protocols read Action from form; the REST
+// protocols go by method, path and query, and form is nil. Errors are *Error.
 func (a *API) Route(r *http.Request, form url.Values) (*Operation, error) {
 	t, err := a.tables()
 	if err != nil {

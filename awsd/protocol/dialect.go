@@ -27,6 +27,8 @@ func dialectOf(protocol string) dialect {
 		return ec2Dialect{}
 	case "awsQuery":
 		return queryDialect{}
+	case "restJson1":
+		return jsonDialect{}
 	}
 	return s3Dialect{}
 }

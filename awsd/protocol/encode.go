@@ -69,6 +69,8 @@ func contentType(protocol string) string {
 		return "text/xml;charset=UTF-8"
 	case "awsQuery":
 		return "text/xml"
+	case "restJson1":
+		return "application/json"
 	}
 	return "application/xml"
 }
@@ -122,6 +124,8 @@ func (a *API) encodeREST(w http.ResponseWriter, op *Operation, v reflect.Value) 
 	switch {
 	case payload != nil:
 		return a.writePayload(w, status, payload, v.Field(payload.index))
+	case bodied && a.protocol == "restJson1":
+		return send(w, status, contentType(a.protocol), appendJSON(nil, op.out, timeEpoch, v))
 	case bodied:
 		x := a.writer()
 		defer a.release(x)
@@ -194,6 +198,9 @@ func (a *API) writePayload(w http.ResponseWriter, status int, f *field, v reflec
 	if !isSet(f.codec, v) {
 		w.WriteHeader(status)
 		return nil
+	}
+	if a.protocol == "restJson1" {
+		return send(w, status, contentType(a.protocol), appendJSON(nil, f.codec, timeEpoch, v))
 	}
 	x := a.writer()
 	defer a.release(x)

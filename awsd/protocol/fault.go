@@ -18,6 +18,11 @@ func (a *API) EncodeError(w http.ResponseWriter, r *http.Request, requestID stri
 		w.WriteHeader(status)
 		return
 	}
+	if a.protocol == "restJson1" {
+		// The client went away when this fails, and there is no other answer left to give it.
+		_ = sendJSONError(w, status, err)
+		return
+	}
 	x := a.writer()
 	defer a.release(x)
 	x.buf = append(x.buf, xmlHeader...)

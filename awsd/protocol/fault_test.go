@@ -11,6 +11,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/ebs"
+	ebstypes "github.com/aws/aws-sdk-go-v2/service/ebs/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
@@ -67,6 +69,10 @@ func TestErrorsReachTheSDKsClientWithCodeMessageAndType(t *testing.T) {
 			_, err := c.(*sts.Client).AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: aws.String("r"), RoleSessionName: aws.String("s")})
 			return err
 		}, new(*ststypes.RegionDisabledException)},
+		{"ebs", "ResourceNotFoundException", 404, func(c any) error {
+			_, err := c.(*ebs.Client).ListSnapshotBlocks(ctx, &ebs.ListSnapshotBlocksInput{SnapshotId: aws.String("snap-0")})
+			return err
+		}, new(*ebstypes.ResourceNotFoundException)},
 		{"ec2", "InvalidVpcID.NotFound", 400, func(c any) error {
 			_, err := c.(*ec2.Client).DescribeVpcs(ctx, &ec2.DescribeVpcsInput{})
 			return err

@@ -67,6 +67,29 @@ func FuzzAWSQuery(f *testing.F) {
 	fuzzQuery(f, "iam")
 }
 
+func FuzzRESTJSON(f *testing.F) {
+	f.Add("POST", "/snapshots", `{"VolumeSize":1,"Description":"d","Tags":[{"Key":"k","Value":"v"}],"ClientToken":"c"}`)
+	f.Add("POST", "/snapshots", `{"VolumeSize":1e400,"Tags":[null,{"Key":1}],"Tags":{}}`)
+	f.Add("PUT", "/snapshots/%zz/blocks/-1?x&x", "")
+	f.Add("GET", "/snapshots/snap-0/blocks?maxResults=x&pageToken=%", "")
+	f.Add("POST", "/snapshots", strings.Repeat(`[`, 20_000))
+	api := apiOf(f, "ebs")
+	f.Fuzz(func(t *testing.T, method, target, payload string) {
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			return
+		}
+		r := &http.Request{Method: method, URL: u, Header: http.Header{"X-Amz-Data-Length": {payload}}}
+		op, err := api.Route(r, nil)
+		if err != nil {
+			ownError(t, err)
+			return
+		}
+		_, err = api.Decode(op, r, nil, newBody([]byte(payload)))
+		ownError(t, err)
+	})
+}
+
 func FuzzRESTXML(f *testing.F) {
 	targets := []string{"/b?delete", "/b?lifecycle", "/b?acl", "/b?metrics&id=1", "/b?replication", "/b/k?uploadId=u", "/b/k?select&select-type=2", "/b/k?encryption"}
 	seedSnapshots(f, "s3", "DeleteObjects", "PutBucketLifecycleConfiguration", "PutBucketAcl", "PutBucketMetricsConfiguration",

@@ -1,6 +1,6 @@
 // Package protocol is the runtime under the generated AWS tables: it turns an HTTP request into the input
 // struct of aws-sdk-go-v2 that an operation takes, and an output struct or an error into the answer that
-// AWS's own clients understand. It speaks ec2Query, awsQuery and restXml.
+// AWS's own clients understand. It speaks ec2Query, awsQuery, restXml and restJson1.
 //
 // It never verifies a signature, never decides whether a caller may do something, and knows no resource:
 // what an operation means is its handler's business.

@@ -72,7 +72,10 @@ func (l *responder) roundTrip(client any, op *protocol.Operation) string {
 	if length.IsValid() && op.Method != http.MethodHead {
 		length.Elem().SetInt(int64(len(streamText)))
 	}
-	for _, name := range []string{"Bucket", "Key", "RequestRoute"} {
+	if v := input.Elem().FieldByName("BlockIndex"); v.IsValid() {
+		v.Set(reflect.ValueOf(new(int32)))
+	}
+	for _, name := range []string{"Bucket", "Key", "RequestRoute", "SnapshotId", "SecondSnapshotId"} {
 		if v := input.Elem().FieldByName(name); v.IsValid() {
 			s := "route"
 			v.Set(reflect.ValueOf(&s))

@@ -8,23 +8,26 @@ import (
 	"strings"
 )
 
-// restReader reads a restXml request: https://smithy.io/2.0/aws/protocols/aws-restxml-protocol.html
+// restReader reads a restXml or restJson1 request: https://smithy.io/2.0/aws/protocols/aws-restxml-protocol.html,
+// https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
 type restReader struct {
 	api    *API
 	op     *Operation
 	r      *http.Request
 	body   Body
 	query  []pair
-	bucket string
-	key    string
+	labels []pair // of the path
 }
 
 func (a *API) decodeREST(op *Operation, r *http.Request, body Body, in reflect.Value) (err error) {
 	d := &restReader{api: a, op: op, r: r, body: body}
 	if d.query, err = parseQuery(r.URL.RawQuery); err != nil {
+		if a.protocol == "restJson1" {
+			err = asJSON(a.dialect, err)
+		}
 		return err
 	}
-	if d.bucket, d.key, err = splitPath(r); err != nil {
+	if d.labels, err = a.routes.labels(op, r); err != nil {
 		return err
 	}
 	if err := d.unbound(in); err != nil {
@@ -87,10 +90,7 @@ func (d *restReader) scalar(f *field, s string, v reflect.Value) error {
 }
 
 func (d *restReader) label(f *field, v reflect.Value) (bool, error) {
-	s := d.bucket
-	if f.name == "Key" {
-		s = d.key
-	}
+	s, _ := lookup(d.labels, f.name)
 	if s == "" {
 		return false, nil
 	}
@@ -195,7 +195,7 @@ func (d *restReader) payload(f *field, v reflect.Value) (bool, error) {
 	if err != nil || len(doc) == 0 {
 		return d.emptyPayload(f, err)
 	}
-	return true, readXML(d.api.dialect, doc, f.root(), f.codec, v)
+	return true, d.document(doc, f.root(), f.codec, v)
 }
 
 // root is the document's element when the member is the payload.
@@ -231,11 +231,27 @@ func (d *restReader) unbound(in reflect.Value) error {
 	}
 	if len(doc) == 0 {
 		if required {
-			return Errorf(http.StatusBadRequest, "MissingRequestBodyError", "Request Body is empty")
+			return d.noBody(c)
 		}
 		return nil
 	}
-	return readXML(d.api.dialect, doc, c.root, c, in)
+	return d.document(doc, c.root, c, in)
+}
+
+// document reads XML or JSON.
+func (d *restReader) document(doc []byte, root string, c *codec, v reflect.Value) error {
+	if d.api.protocol == "restJson1" {
+		return readJSON(d.api.dialect, doc, c, v)
+	}
+	return readXML(d.api.dialect, doc, root, c, v)
+}
+
+// noBody answers a request without the document that it needs.
+func (d *restReader) noBody(c *codec) error {
+	if d.api.protocol == "restJson1" {
+		return readJSON(d.api.dialect, []byte("{}"), c, reflect.New(c.typ).Elem())
+	}
+	return Errorf(http.StatusBadRequest, "MissingRequestBodyError", "Request Body is empty")
 }
 
 // readBody reads all of a document, to its end: only there are signature and checksums known to be right.

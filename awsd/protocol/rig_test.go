@@ -17,6 +17,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -24,6 +25,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"hive/awsd/ebsapi"
 	"hive/awsd/ec2api"
 	"hive/awsd/iamapi"
 	"hive/awsd/protocol"
@@ -65,6 +67,12 @@ var rigs = []rig{
 	}},
 	{"iam", iamapi.API, 180, func(o clientOptions) any {
 		return iam.New(iam.Options{
+			Region: "us-east-1", APIOptions: o.stack, HTTPClient: httpClient(o.transport), BaseEndpoint: endpoint,
+			Credentials: signer, Retryer: aws.NopRetryer{},
+		})
+	}},
+	{"ebs", ebsapi.API, 6, func(o clientOptions) any {
+		return ebs.New(ebs.Options{
 			Region: "us-east-1", APIOptions: o.stack, HTTPClient: httpClient(o.transport), BaseEndpoint: endpoint,
 			Credentials: signer, Retryer: aws.NopRetryer{},
 		})

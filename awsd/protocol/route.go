@@ -11,6 +11,13 @@ import (
 // pair is a query parameter, unescaped.
 type pair struct{ key, value string }
 
+// router finds the operation of a request to a REST protocol.
+type router interface {
+	find(r *http.Request) (*Operation, error)
+	// labels are what the path of a request to op holds, by field.
+	labels(op *Operation, r *http.Request) ([]pair, error)
+}
+
 // routes finds the operation of a restXml request. Operations stand by method and level; among those whose
 // literals and required parameters are all there, the one that asks for most wins. A parameter that the
 // winner does not know is refused: a request must never mean another operation than its sender meant.
@@ -90,6 +97,11 @@ func (rs *routes) find(r *http.Request) (*Operation, error) {
 		return nil, rs.dialect.missingAction()
 	}
 	return best.op, nil
+}
+
+func (rs *routes) labels(_ *Operation, r *http.Request) ([]pair, error) {
+	bucket, key, err := splitPath(r)
+	return []pair{{"Bucket", bucket}, {"Key", key}}, err
 }
 
 // refuse answers a query parameter that does not fit: either the operation that it belongs to lacks another

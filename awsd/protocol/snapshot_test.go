@@ -59,7 +59,7 @@ func TestEverySnapshotOfTheSDKDecodesAndSerialisesBack(t *testing.T) {
 }
 
 // snapshots is how many are known to come back.
-var snapshots = map[string]int{"s3": 111, "ec2": 810, "iam": 180, "sts": 11}
+var snapshots = map[string]int{"s3": 111, "ec2": 810, "iam": 180, "sts": 11, "ebs": 6}
 
 func resend(r rig, api *protocol.API, op, snapshot string) (string, error) {
 	req, payload, err := parseSnapshot(snapshot)
@@ -67,11 +67,11 @@ func resend(r rig, api *protocol.API, op, snapshot string) (string, error) {
 		return "", err
 	}
 	var form url.Values
-	if r.name != "s3" {
+	if api.TakesForm() {
 		if form, err = url.ParseQuery(string(payload)); err != nil {
 			return "", err
 		}
-	} else if op != "ListBuckets" && op != "ListDirectoryBuckets" && op != "WriteGetObjectResponse" {
+	} else if r.name == "s3" && op != "ListBuckets" && op != "ListDirectoryBuckets" && op != "WriteGetObjectResponse" {
 		req.URL.Path = "/__Bucket__" + req.URL.Path // the snapshots are host-style
 	}
 	found, err := api.Route(req, form)

@@ -20,7 +20,7 @@ import (
 //
 //	t=Shape   what it holds; absent for a simple type, of which the Go type says all. *stream: a stream
 //	q=Name    in a query request, unless it is Field
-//	x=Name    in XML, unless it is Field (ec2Query: field); of a payload: its document, unless it is root
+//	x=Name    in XML or JSON, unless it is Field (ec2Query: field); of a payload: its document, unless it is root
 //	h=Name    an HTTP header     p=Prefix  headers by prefix     u=Name  a query parameter
 //	n=P URI   an XML namespace on the element     d=Format  a timestamp's format
 //	label, payload, flat, attr as Smithy's traits; ! required; ignore: read and dropped

@@ -21,6 +21,7 @@ const (
 	dialectQuery dialect = iota // iam, sts and whatever else speaks awsQuery
 	dialectEC2
 	dialectS3
+	dialectJSON // ebs: restJson1
 )
 
 func dialectOf(service string) dialect {
@@ -29,6 +30,8 @@ func dialectOf(service string) dialect {
 		return dialectS3
 	case "ec2":
 		return dialectEC2
+	case serviceEBS:
+		return dialectJSON
 	}
 	return dialectQuery
 }
@@ -364,4 +367,24 @@ func readError(err error) error {
 			"Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.")
 	}
 	return err
+}
+
+// jsonCodes are the codes of the query services as restJson1's have them. Source: "Common errors" of the EBS direct
+// APIs' reference.
+var jsonCodes = map[string]string{
+	"MissingAuthenticationToken": "MissingAuthenticationTokenException",
+	"IncompleteSignature":        "IncompleteSignatureException",
+	"SignatureDoesNotMatch":      "InvalidSignatureException",
+	"InvalidClientTokenId":       "UnrecognizedClientException",
+}
+
+// reword gives a refusal the code that it has in the dialect.
+func (d dialect) reword(err error) error {
+	refusal, ok := err.(*protocol.Error)
+	if !ok || d != dialectJSON || jsonCodes[refusal.Code] == "" {
+		return err
+	}
+	worded := *refusal
+	worded.Code = jsonCodes[refusal.Code]
+	return &worded
 }

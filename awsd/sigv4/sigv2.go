@@ -87,7 +87,7 @@ func (v *Verifier) verify2(r *http.Request, c *Claim) (*principal.Caller, *Body,
 	if err := v.checkSignature2(r, c, values, secret); err != nil {
 		return nil, nil, err
 	}
-	body, err := v.openUnsigned(r, c)
+	body, err := v.openUnsigned(r, c, dialectS3)
 	if err != nil {
 		return nil, nil, err
 	}
