@@ -1,6 +1,9 @@
 package fsm
 
-import "slices"
+import (
+	"bytes"
+	"slices"
+)
 
 // InstanceID is "i-" and 17 hex digits, unique in the cluster and never used again.
 type InstanceID string
@@ -64,6 +67,8 @@ type Instance struct {
 	OnShutdown  string          `cbor:"22,keyasint,omitempty"` // when the guest powers off: "stop", "terminate"
 	Launched    int64           `cbor:"23,keyasint"`           // Unix ms: of the last start
 	Created     int64           `cbor:"24,keyasint"`           // Unix ms
+	Protected   bool            `cbor:"25,keyasint,omitempty"` // DisableApiTermination
+	Token       string          `cbor:"26,keyasint,omitempty"` // client token of the launch
 
 	State      string       `cbor:"30,keyasint"`
 	Boot       uint64       `cbor:"31,keyasint"`           // counts the starts; what an agent observes names it
@@ -122,6 +127,7 @@ var instanceKinds = []KindEntry{
 	{455, Control, func() Command { return new(ObserveInstance) }},
 	{456, Control, func() Command { return new(RecordGuestEvent) }},
 	{457, Control, func() Command { return new(ForgetInstances) }},
+	{458, Control, func() Command { return new(ModifyInstance) }},
 }
 
 func use(w *Writer, i Instance, sign int) {
@@ -365,9 +371,12 @@ type TerminateInstance struct {
 // Kind is the command's number in the log.
 func (c *TerminateInstance) Kind() Kind { return 454 }
 
-// Check refuses one that is none of the account's (ErrNotFound).
+// Check refuses one that is none of the account's (ErrNotFound), and one that is protected (ErrDenied).
 func (c *TerminateInstance) Check(v *View) error {
-	_, err := instanceAt(v, c.ID, c.Account, 0)
+	i, err := instanceAt(v, c.ID, c.Account, 0)
+	if err == nil && i.Protected && i.State != InstanceShuttingDown && i.State != InstanceTerminated {
+		return Errorf(ErrDenied, string(c.ID))
+	}
 	return err
 }
 
@@ -512,4 +521,43 @@ func (c *ForgetInstances) Record(w *Writer) {
 			resourceTags.Delete(w, string(id))
 		}
 	}
+}
+
+// ModifyInstance changes what an instance is to be from now on, or from its next start on.
+type ModifyInstance struct {
+	ID         InstanceID      `cbor:"1,keyasint"`
+	Account    AccountID       `cbor:"2,keyasint"`
+	Rev        uint64          `cbor:"3,keyasint"` // of the record that the decision was made on
+	Type       string          `cbor:"4,keyasint"`
+	VCPUs      int             `cbor:"5,keyasint"`
+	Memory     int64           `cbor:"6,keyasint"` // MiB
+	UserData   []byte          `cbor:"7,keyasint,omitempty"`
+	OnShutdown string          `cbor:"8,keyasint,omitempty"`
+	Protected  bool            `cbor:"9,keyasint,omitempty"`
+	Metadata   MetadataOptions `cbor:"10,keyasint"`
+}
+
+// Kind is the command's number in the log.
+func (c *ModifyInstance) Kind() Kind { return 458 }
+
+// Check refuses one that is none of the account's (ErrNotFound), has changed (ErrConflict), or has ended (ErrInvalid with
+// its state); its type and user data change only while it is stopped (ErrInvalid with its state).
+func (c *ModifyInstance) Check(v *View) error {
+	i, err := instanceAt(v, c.ID, c.Account, c.Rev)
+	if err != nil {
+		return err
+	}
+	resting := c.Type == i.Type && c.VCPUs == i.VCPUs && c.Memory == i.Memory && bytes.Equal(c.UserData, i.UserData)
+	if i.State == InstanceShuttingDown || i.State == InstanceTerminated || !resting && i.State != InstanceStopped {
+		return Errorf(ErrInvalid, i.State)
+	}
+	return nil
+}
+
+// Record changes the instance.
+func (c *ModifyInstance) Record(w *Writer) {
+	i, _ := Instances.Get(&w.View, c.ID)
+	i.Type, i.VCPUs, i.Memory, i.UserData = c.Type, c.VCPUs, c.Memory, c.UserData
+	i.OnShutdown, i.Protected, i.Metadata = c.OnShutdown, c.Protected, c.Metadata
+	Instances.Put(w, c.ID, i)
 }

@@ -75,6 +75,7 @@ var (
 
 var vpcKinds = []KindEntry{
 	{400, Control, func() Command { return new(CreateDefaultVPC) }},
+	{401, Control, func() Command { return new(CreateSubnet) }},
 }
 
 // CreateDefaultVPC gives an account its default VPC with a subnet in each zone and the default security group.
@@ -131,6 +132,57 @@ func (c *CreateDefaultVPC) Record(w *Writer) {
 		Subnets.Put(w, s.ID, s)
 	}
 	SecurityGroups.Put(w, c.Group.ID, c.Group)
+}
+
+// CreateSubnet adds a subnet to a VPC.
+type CreateSubnet struct {
+	Subnet Subnet       `cbor:"1,keyasint"`
+	Tags   []Tag        `cbor:"2,keyasint,omitempty"`
+	Once   *ClientToken `cbor:"3,keyasint,omitempty"`
+}
+
+// Kind is the command's number in the log.
+func (c *CreateSubnet) Kind() Kind { return 401 }
+
+// Check refuses a VPC that is none of the account's (ErrNotFound), a range outside of it (ErrInvalid), one that overlaps
+// another subnet's (ErrInUse with its id), a second default subnet of a zone (ErrExists with the first one's id), and an
+// id or a client token that is taken (ErrConflict).
+func (c *CreateSubnet) Check(v *View) error {
+	if err := c.Once.check(v); err != nil {
+		return err
+	}
+	s := c.Subnet
+	vpc, ok := VPCs.Get(v, s.VPC)
+	switch {
+	case !ok || vpc.Account != s.Account:
+		return Errorf(ErrNotFound, string(s.VPC))
+	case Subnets.Has(v, s.ID):
+		return Errorf(ErrConflict, string(s.ID))
+	}
+	whole, err := netip.ParsePrefix(vpc.CIDR)
+	part, err2 := netip.ParsePrefix(s.CIDR)
+	if err != nil || err2 != nil || part != part.Masked() || part.Bits() < whole.Bits() || !whole.Contains(part.Addr()) {
+		return Errorf(ErrInvalid, string(s.ID))
+	}
+	for _, other := range Subnets.Scan(v, "") {
+		if other.VPC != s.VPC {
+			continue
+		}
+		if o, err := netip.ParsePrefix(other.CIDR); err != nil || o.Overlaps(part) {
+			return Errorf(ErrInUse, string(other.ID))
+		}
+		if s.Default && other.Default && other.Zone == s.Zone {
+			return Errorf(ErrExists, string(other.ID))
+		}
+	}
+	return nil
+}
+
+// Record writes the subnet.
+func (c *CreateSubnet) Record(w *Writer) {
+	Subnets.Put(w, c.Subnet.ID, c.Subnet)
+	putTags(w, c.Subnet.Account, string(c.Subnet.ID), c.Tags)
+	c.Once.put(w)
 }
 
 // DefaultVPC is an account's default VPC, and whether it has one.
