@@ -29,6 +29,7 @@ type Image struct {
 	Public      bool           `cbor:"10,keyasint,omitempty"`
 	Source      InstanceID     `cbor:"11,keyasint,omitempty"` // CreateImage: the instance
 	TokensOnly  bool           `cbor:"12,keyasint,omitempty"` // ImdsSupport v2.0
+	Users       []AccountID    `cbor:"13,keyasint,omitempty"` // other accounts that may launch it
 }
 
 // KeyPair is the public half of a key that guests are given.
@@ -80,6 +81,7 @@ var imageKinds = []KindEntry{
 	{552, Control, func() Command { return new(PutKeyPair) }},
 	{553, Control, func() Command { return new(DeleteKeyPair) }},
 	{554, Control, func() Command { return new(PutImportTask) }},
+	{555, Control, func() Command { return new(ModifyImage) }},
 }
 
 // ImageNamed is the account's image of a name.
@@ -166,6 +168,38 @@ func (c *DeregisterImage) Record(w *Writer) {
 	Images.Delete(w, c.ID)
 	imageNames.Delete(w, Key(string(i.Account), i.Name))
 	resourceTags.Delete(w, string(c.ID))
+}
+
+// ModifyImage changes who may launch an image, and its description.
+type ModifyImage struct {
+	ID          ImageID     `cbor:"1,keyasint"`
+	Account     AccountID   `cbor:"2,keyasint"`
+	Rev         uint64      `cbor:"3,keyasint"` // of the record that the decision was made on
+	Description string      `cbor:"4,keyasint,omitempty"`
+	Public      bool        `cbor:"5,keyasint,omitempty"`
+	Users       []AccountID `cbor:"6,keyasint,omitempty"`
+}
+
+// Kind is the command's number in the log.
+func (c *ModifyImage) Kind() Kind { return 555 }
+
+// Check refuses one that is none of the account's (ErrNotFound) or has changed (ErrConflict).
+func (c *ModifyImage) Check(v *View) error {
+	i, ok := Images.Get(v, c.ID)
+	switch {
+	case !ok || i.Account != c.Account:
+		return Errorf(ErrNotFound, string(c.ID))
+	case i.Rev != c.Rev:
+		return Errorf(ErrConflict, string(c.ID))
+	}
+	return nil
+}
+
+// Record writes the image.
+func (c *ModifyImage) Record(w *Writer) {
+	i, _ := Images.Get(&w.View, c.ID)
+	i.Description, i.Public, i.Users = c.Description, c.Public, c.Users
+	Images.Put(w, c.ID, i)
 }
 
 // PutKeyPair adds a key pair.
