@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -277,7 +278,7 @@ func (cl *devCluster) stop(ctx context.Context, bar *progress) ([]string, error)
 	results := make(chan result, len(nodes))
 	for _, n := range nodes {
 		go func() {
-			ran, err := stopNode(ctx, n.dir)
+			ran, err := stopNode(ctx, n.dir, func(waits []string) { bar.show(0, "%s waits for %s", n.name, strings.Join(waits, "; ")) })
 			results <- result{n, ran, err}
 		}()
 	}

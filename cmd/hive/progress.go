@@ -3,14 +3,16 @@ package main
 import (
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/schollz/progressbar/v3"
 )
 
 // progress shows how a long job goes: a bar on a terminal, a line per change elsewhere, nothing
-// with --output json.
+// with --output json. Its methods may be called at once.
 type progress struct {
-	w    io.Writer // nil shows nothing
+	mu   sync.Mutex // guards what is below
+	w    io.Writer  // nil shows nothing
 	bar  *progressbar.ProgressBar
 	last string
 }
@@ -39,6 +41,8 @@ func (o output) progress(total int) *progress {
 // show tells that done steps are behind and what goes on now.
 func (p *progress) show(done int, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	switch {
 	case p.bar != nil:
 		if text != p.last {
@@ -53,6 +57,8 @@ func (p *progress) show(done int, format string, args ...any) {
 
 // close leaves a clean line behind, and ends the showing. It may be called again.
 func (p *progress) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.bar != nil {
 		p.draw(p.bar.Clear())
 	}

@@ -68,6 +68,7 @@ func showStatus(w io.Writer, a statusAnswer) {
 	r := a.Repair
 	fmt.Fprintf(w, "\nRepair: %s owed, %s to rewrite, %s rotten, %s to delete\n",
 		plural(r.Owed, "shard"), plural(r.Unsafe, "blob"), plural(r.Rotten, "shard"), plural(r.Garbage, "blob"))
+	showGuests(w, a.Guests)
 	if len(a.Problems) == 0 {
 		fmt.Fprintln(w, "\nNothing is wrong.")
 		return
@@ -75,6 +76,18 @@ func showStatus(w io.Writer, a statusAnswer) {
 	fmt.Fprintln(w, "\nWhat is wrong, and what to do:")
 	for _, p := range a.Problems {
 		fmt.Fprintf(w, "- %s\n  %s\n", p.What, p.Do)
+	}
+}
+
+// showGuests tells what this node gives to instances.
+func showGuests(w io.Writer, g *admin.Guests) {
+	switch {
+	case g == nil:
+	case g.Network != "":
+		fmt.Fprintf(w, "Instances: none here, for %s\n", g.Network)
+	default:
+		fmt.Fprintf(w, "Instances: %d of %d vCPUs and %d of %d MiB promised; they run by %s\n",
+			g.UsedVCPUs, g.VCPUs, g.UsedMiB, g.MemoryMiB, g.Accel)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -26,7 +28,8 @@ func stopCommand() *cli.Command {
 	var o stopOptions
 	return &cli.Command{
 		Name: "stop", Category: categoryDaemon, Usage: "stop the daemon of a node and wait until it is gone",
-		Description: `Requests in flight are finished first. A node that does not run is left as it is.
+		Description: `Requests in flight are finished first, and what volumes have is made durable. Instances go on: their
+disks pause until the daemon runs again. A node that does not run is left as it is.
 
 Examples:
   hive stop
@@ -59,7 +62,7 @@ func runStop(c *cli.Context, o stopOptions) error {
 	bar.show(0, "stopping the node in %s", dir)
 	ctx, cancel := context.WithTimeout(c.Context, o.timeout)
 	defer cancel()
-	was, err := stopNode(ctx, dir)
+	was, err := stopNode(ctx, dir, func(waits []string) { bar.show(0, "waiting for %s", strings.Join(waits, "; ")) })
 	bar.close()
 	if err != nil {
 		return err
@@ -75,22 +78,46 @@ func runStop(c *cli.Context, o stopOptions) error {
 
 // stopNode ends the daemon of the node in dir and waits until its process is gone. It answers
 // whether there was one.
-func stopNode(ctx context.Context, dir string) (bool, error) {
+func stopNode(ctx context.Context, dir string, show func(waits []string)) (bool, error) {
 	pid, err := daemonPID(dir)
 	if err != nil || pid == 0 {
 		return false, err
 	}
-	err = admin.NewClient(dir).Do(ctx, "POST", "/v1/stop", nil, nil)
+	client := admin.NewClient(dir)
+	err = client.Do(ctx, "POST", "/v1/stop", nil, nil)
 	if err != nil { // it starts or ends just now, or does not listen
 		err = unix.Kill(pid, unix.SIGTERM)
 	}
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return true, fmt.Errorf("stop the node in %s (process %d): %w", dir, pid, err)
 	}
-	if err := awaitGone(ctx, dir, pid); err != nil {
-		return true, err
+	watching, done := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { watchStop(watching, client, show) })
+	err = awaitGone(ctx, dir, pid)
+	done()
+	watch.Wait()
+	return true, err
+}
+
+// watchStop shows what a daemon that stops waits for, as long as it answers.
+func watchStop(ctx context.Context, client *admin.Client, show func(waits []string)) {
+	tick := time.NewTicker(10 * pollEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var waits []string
+		if err := client.Do(ctx, "GET", "/v1/waits", nil, &waits); err != nil {
+			return // it has closed its socket: the rest is short
+		}
+		if len(waits) > 0 {
+			show(waits)
+		}
 	}
-	return true, nil
 }
 
 // awaitGone waits until the process that runs the node in dir has ended.
