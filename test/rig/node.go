@@ -21,6 +21,8 @@ import (
 type Node struct {
 	Name, IP, Dir, LogFile string
 	Bin                    string
+	Zone                   string
+	vxlan                  int      // UDP port; 0 is the program's own
 	Wrap                   []string // the command that it runs below
 	Env                    []string
 	proc                   *process
@@ -39,16 +41,11 @@ const launchWithin = 90 * time.Second
 
 // place is the start of an init's or join's command line.
 func (n *Node) place(command string) []string {
-	zone := Region + string("abc"[(n.number()-1)%3])
-	return []string{command, "--region", Region, "--az", zone, "--node", n.Name, "--hive-dir", n.Dir, "--bind", n.IP}
-}
-
-func (n *Node) number() int {
-	i, err := strconv.Atoi(strings.TrimPrefix(n.Name, "node"))
-	if err != nil {
-		return 1
+	args := []string{command, "--region", Region, "--az", n.Zone, "--node", n.Name, "--hive-dir", n.Dir, "--bind", n.IP}
+	if n.vxlan > 0 {
+		args = append(args, "--vxlan-port", strconv.Itoa(n.vxlan))
 	}
-	return i
+	return args
 }
 
 // Join makes the node a member through the one at host, and starts it.

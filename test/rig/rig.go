@@ -3,6 +3,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,7 @@ type Options struct {
 	Bin   string // the program
 	Dir   string // exists; nodes' directories and logs are made in it. Short: a unix socket's path has 107 bytes
 	Nodes int
+	Zones int                  // that the nodes are spread over; 0 is three
 	IPs   []string             // of the nodes; nil draws a free part of 127.0.0.0/8
 	Wrap  func(i int) []string // the command that node i (from 0) runs below, such as ip netns exec
 	Init  []string             // more arguments of init
@@ -43,6 +45,7 @@ type Cluster struct {
 	Token             string
 	CA                string // file
 	opts              Options
+	vxlan             int // the UDP port before node1's
 }
 
 // initAnswer is what the rig needs of `hive init --output json`.
@@ -60,7 +63,7 @@ func Form(ctx context.Context, o Options) (*Cluster, error) {
 		}
 		o.IPs = ips
 	}
-	c := &Cluster{opts: o}
+	c := &Cluster{opts: o, vxlan: 20_000 + 100*rand.IntN(100)}
 	for i := range o.Nodes {
 		c.Nodes = append(c.Nodes, c.newNode(i))
 	}
@@ -73,6 +76,7 @@ func Form(ctx context.Context, o Options) (*Cluster, error) {
 
 func (c *Cluster) newNode(i int) *Node {
 	n := &Node{Name: fmt.Sprintf("node%d", i+1), IP: c.opts.IPs[i], Bin: c.opts.Bin}
+	n.Zone = Region + string("abcdef"[i%cmp.Or(c.opts.Zones, 3)])
 	n.Dir = filepath.Join(c.opts.Dir, n.Name)
 	if c.opts.Place != nil {
 		n.Dir = c.opts.Place(i)
@@ -80,6 +84,8 @@ func (c *Cluster) newNode(i int) *Node {
 	n.LogFile = filepath.Join(c.opts.Dir, n.Name+".log")
 	if c.opts.Wrap != nil {
 		n.Wrap = c.opts.Wrap(i)
+	} else if c.vxlan > 0 {
+		n.vxlan = c.vxlan + i + 1 // the nodes share this machine's network, also with other clusters
 	}
 	if c.opts.Env != nil {
 		n.Env = c.opts.Env(i)
