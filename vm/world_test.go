@@ -223,8 +223,8 @@ type disks struct {
 	mu      sync.Mutex // guards what follows
 	open    map[fsm.VolumeID]uint64
 	servers map[fsm.VolumeID]*exec.Cmd
-	closed  []string             // "vol-…/generation", in order
-	refuse  error                // of Attach
+	closed  []string // "vol-…/generation", in order
+	refuse  error    // of Attach
 }
 
 func (d *disks) Attach(ctx context.Context, id fsm.VolumeID, generation uint64) (socket, export string, err error) {
