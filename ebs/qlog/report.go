@@ -1,0 +1,92 @@
+package qlog
+
+import "sort"
+
+// run is records that one opening of the log wrote, from first up to the next run.
+type run struct {
+	term  term
+	first uint64
+}
+
+// span is a range of sequences, both included.
+type span struct{ first, last uint64 }
+
+// report is what a copy says of itself when an owner has installed its term there.
+type report struct {
+	base    uint64 // records before are checkpointed
+	next    uint64 // one more than the last record, or than the last that it knows it has lost
+	member  bool   // its word counts: it forgot nothing since it was given the log
+	used    bool   // holds, or has cut, more than the first records of owners
+	flushed uint64 // a majority had synced up to here, as its records say
+	mark    uint64 // this copy had synced up to here
+	runs    []run
+	holes   []span // damaged
+}
+
+// last is the term of the last record; zero where there is none.
+func (r *report) last() term {
+	if len(r.runs) == 0 || r.next <= r.base {
+		return term{}
+	}
+	return r.runs[len(r.runs)-1].term
+}
+
+// termAt is the term of the record seq; zero where it is not there. A damaged record between two runs counts to the
+// earlier.
+func (r *report) termAt(seq uint64) term {
+	if seq < r.base || seq >= r.next {
+		return term{}
+	}
+	i := sort.Search(len(r.runs), func(i int) bool { return r.runs[i].first > seq })
+	if i == 0 {
+		return term{}
+	}
+	return r.runs[i-1].term
+}
+
+// holds tells that the record is there and whole.
+func (r *report) holds(seq uint64) bool {
+	if seq < r.base || seq >= r.next {
+		return false
+	}
+	for _, h := range r.holes {
+		if seq >= h.first && seq <= h.last {
+			return false
+		}
+	}
+	return true
+}
+
+// better tells that a's log is newer than b's: by the last record's term, then by its sequence.
+func better(a, b *report) bool {
+	if c := a.last().compare(b.last()); c != 0 {
+		return c > 0
+	}
+	return a.next > b.next
+}
+
+// common is the last sequence at which two copies hold the same record, and with it the same log before it: a term and a
+// sequence name one record and all that precede it. False where they have none in common.
+func common(a, b *report) (uint64, bool) {
+	low := max(a.base, b.base)
+	for s := min(a.next, b.next) - 1; s >= low; {
+		if t := a.termAt(s); t == b.termAt(s) && t != (term{}) {
+			return s, true
+		}
+		start := max(a.runStart(s), b.runStart(s)) // the terms differ down to here
+		if start <= low {
+			break
+		}
+		s = start - 1
+	}
+	return 0, false
+}
+
+// runStart is the first sequence of the run that holds seq.
+func (r *report) runStart(seq uint64) uint64 {
+	i := sort.Search(len(r.runs), func(i int) bool { return r.runs[i].first > seq })
+	if i == 0 {
+		return r.base
+	}
+	return r.runs[i-1].first
+}
