@@ -1,0 +1,214 @@
+package ebs
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"hive/fsm"
+)
+
+// pageWriter makes a new page of an old one and a layer: data of the layer goes into new chunks, in the order of the volume;
+// what it covers of old chunks is no longer referred to, and an old chunk of which little is left is copied.
+type pageWriter struct {
+	w     *mapWriter
+	start int64 // first sector of the page in the volume
+	old   *page
+	keep  []uint32          // new number of each old chunk, plus one; 0: none yet
+	moved map[uint32][]byte // old chunks that are copied: their bytes
+
+	out    page
+	buf    []byte // the chunk being filled
+	chunk  int    // its number; -1 while nothing is in it
+	upload *errgroup.Group
+	refs   map[int]fsm.BlobRef // of new chunks that are stored; guarded by w.mu
+}
+
+func newPageWriter(w *mapWriter, index uint32, old *page) *pageWriter {
+	return &pageWriter{
+		w: w, start: int64(index) * pageSector, old: old, keep: make([]uint32, len(old.chunks)), moved: map[uint32][]byte{},
+		refs: map[int]fsm.BlobRef{},
+	}
+}
+
+// part is sectors of the new page, from the layer or from the old page.
+type part struct {
+	extent      // of the old page
+	span   span // of the layer; when fresh
+	fresh  bool
+}
+
+// parts are the new page's, in order. Zeroes of the layer are left out.
+func (p *pageWriter) parts() (out []part) {
+	from := uint32(0)
+	rest := func(to uint32) {
+		p.old.each(from, to, func(e extent) bool {
+			out = append(out, part{extent: e})
+			return true
+		})
+	}
+	p.w.layer.each(p.start, p.start+pageSector, func(s span) bool {
+		rest(uint32(s.start - p.start))
+		from = uint32(s.end - p.start)
+		if !s.zero() {
+			out = append(out, part{span: s, fresh: true, extent: extent{start: uint32(s.start - p.start), n: uint32(s.end - s.start)}})
+		}
+		return true
+	})
+	rest(pageSector)
+	return out
+}
+
+// run makes the page.
+func (p *pageWriter) run(ctx context.Context) (*page, error) {
+	parts := p.parts()
+	p.findDead(ctx, parts)
+	var uploads context.Context
+	p.upload, uploads = errgroup.WithContext(ctx)
+	err := p.fill(uploads, parts)
+	if err == nil {
+		p.finish(uploads)
+	} else if p.buf != nil {
+		p.w.v.buffers <- p.buf
+	}
+	if failed := p.upload.Wait(); failed != nil { // the cause, where fill's error may be its consequence
+		return nil, failed
+	}
+	for number, ref := range p.refs {
+		p.out.chunks[number] = ref
+	}
+	return &p.out, err
+}
+
+// findDead reads old chunks that are mostly dead, to copy what is left of them. One that cannot be read now stays.
+func (p *pageWriter) findDead(ctx context.Context, parts []part) {
+	live := make([]int64, len(p.old.chunks))
+	for _, x := range parts {
+		if !x.fresh {
+			live[x.chunk] += int64(x.n) * sectorSize
+		}
+	}
+	for i, ref := range p.old.chunks {
+		if live[i] == 0 || live[i]*compactBelow >= ref.Size || ref.Size > chunkMax {
+			continue
+		}
+		b := make([]byte, ref.Size)
+		if err := p.w.v.content.blob(ctx, ref, b, 0); err != nil {
+			p.w.v.slog.Warn("a chunk that is mostly dead cannot be copied now", "chunk", ref.ID, "cause", err)
+			continue
+		}
+		p.moved[uint32(i)] = b
+	}
+}
+
+func (p *pageWriter) fill(ctx context.Context, parts []part) error {
+	for _, x := range parts {
+		if err := p.add(ctx, x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pageWriter) add(ctx context.Context, x part) error {
+	if x.fresh {
+		return p.copy(ctx, x.start, x.n, func(dst []byte, skip int64) error {
+			return p.w.v.log.ReadAt(dst, x.span.at, (x.span.start-x.span.first)*sectorSize+skip)
+		})
+	}
+	if b, ok := p.moved[x.chunk]; ok {
+		return p.copy(ctx, x.start, x.n, func(dst []byte, skip int64) error {
+			copy(dst, b[int64(x.first)*sectorSize+skip:])
+			return nil
+		})
+	}
+	if p.keep[x.chunk] == 0 {
+		p.out.chunks = append(p.out.chunks, p.old.chunks[x.chunk])
+		p.keep[x.chunk] = uint32(len(p.out.chunks))
+	}
+	p.extend(extent{x.start, x.n, p.keep[x.chunk] - 1, x.first})
+	return nil
+}
+
+// extend adds an extent, to the one before if it goes on there.
+func (p *pageWriter) extend(e extent) {
+	if n := len(p.out.extents); n > 0 {
+		before := &p.out.extents[n-1]
+		if before.chunk == e.chunk && before.end() == e.start && before.first+before.n == e.first {
+			before.n += e.n
+			return
+		}
+	}
+	p.out.extents = append(p.out.extents, e)
+}
+
+// copy puts n sectors into new chunks. What is all zeroes becomes a hole.
+func (p *pageWriter) copy(ctx context.Context, start, n uint32, read func(dst []byte, skip int64) error) error {
+	for skip := int64(0); n > 0; {
+		if err := p.room(ctx); err != nil {
+			return err
+		}
+		some := min(n, uint32(chunkMax-len(p.buf))/sectorSize)
+		at := len(p.buf)
+		dst := p.buf[at : at+int(some)*sectorSize]
+		if err := read(dst, skip); err != nil {
+			return err
+		}
+		if !allZero(dst) {
+			p.buf = p.buf[:at+len(dst)]
+			p.extend(extent{start, some, p.number(), uint32(at / sectorSize)})
+		}
+		start, n, skip = start+some, n-some, skip+int64(some)*sectorSize
+	}
+	return nil
+}
+
+// room makes sure that there is a chunk with room for a sector.
+func (p *pageWriter) room(ctx context.Context) error {
+	if p.buf != nil && len(p.buf) < chunkMax {
+		return nil
+	}
+	p.finish(ctx)
+	select {
+	case p.buf = <-p.w.v.buffers:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if p.buf == nil {
+		p.buf = make([]byte, 0, chunkMax)
+	}
+	p.buf, p.chunk = p.buf[:0], -1
+	return nil
+}
+
+// number is the place of the chunk being filled in the page's list.
+func (p *pageWriter) number() uint32 {
+	if p.chunk < 0 {
+		p.chunk = len(p.out.chunks)
+		p.out.chunks = append(p.out.chunks, fsm.BlobRef{})
+	}
+	return uint32(p.chunk)
+}
+
+// finish sends the chunk on its way.
+func (p *pageWriter) finish(ctx context.Context) {
+	buf, number := p.buf, p.chunk
+	if p.buf = nil; buf == nil {
+		return
+	}
+	if number < 0 { // all of it was zeroes
+		p.w.v.buffers <- buf
+		return
+	}
+	p.upload.Go(func() error {
+		defer func() { p.w.v.buffers <- buf }()
+		ref, err := p.w.store(ctx, buf)
+		if err != nil {
+			return err
+		}
+		p.w.mu.Lock()
+		defer p.w.mu.Unlock()
+		p.refs[number] = ref
+		return nil
+	})
+}

@@ -1,0 +1,219 @@
+package ebs
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// fillUnit is what a read that misses the cache reads at least: what the blob layer verifies at once.
+	fillUnit = 64 << 10
+	// fillMax is what is read at once at most.
+	fillMax = 1 << 20
+)
+
+// fill is a range on its way into the cache. A write into it makes it worthless for the cache, not for who reads.
+type fill struct {
+	off  int64
+	buf  []byte
+	dead bool          // guarded by the volume's mu
+	done chan struct{} // closed at its end
+}
+
+// tryRead reads from the cache.
+func (v *volume) tryRead(p []byte, off int64) bool {
+	return !v.failed.Load() && v.cache.read(v.number, p, off)
+}
+
+// read reads len(p) bytes as they were at some moment of the call, each sector for itself.
+func (v *volume) read(ctx context.Context, p []byte, off int64) error {
+	if err := v.check(off, int64(len(p))); err != nil {
+		return err
+	}
+	for len(p) > 0 {
+		n := min(int64(len(p)), (off/fillMax+1)*fillMax-off)
+		if !v.tryRead(p[:n], off) {
+			if err := v.miss(ctx, p[:n], off); err != nil {
+				return err
+			}
+		}
+		p, off = p[n:], off+n
+	}
+	return nil
+}
+
+// miss reads a range, which lies in one fillMax, from where it is stored, and what is beside it into the cache.
+func (v *volume) miss(ctx context.Context, p []byte, off int64) error {
+	n := int64(len(p))
+	for {
+		f, mine := v.beginFill(off, n)
+		if mine {
+			defer v.putFill(f.buf)
+			if err := v.fill(ctx, f); err != nil {
+				return err
+			}
+			copy(p, f.buf[off-f.off:])
+			return nil
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if v.tryRead(p, off) {
+			return nil
+		}
+	}
+}
+
+// beginFill is the fill that will bring a range, or a new one.
+func (v *volume) beginFill(off, n int64) (f *fill, mine bool) {
+	lo, hi := off/fillUnit*fillUnit, min((off+n+fillUnit-1)/fillUnit*fillUnit, v.size)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, f := range v.fills {
+		if !f.dead && f.off <= off && off+n <= f.off+int64(len(f.buf)) {
+			return f, false
+		}
+	}
+	f = &fill{off: lo, buf: v.getFill(int(hi - lo)), done: make(chan struct{})}
+	v.fills = append(v.fills, f)
+	return f, true
+}
+
+// fill reads a fill's range and puts it into the cache, unless it was written meanwhile.
+func (v *volume) fill(ctx context.Context, f *fill) error {
+	defer close(f.done)
+	for {
+		version, err := v.load(ctx, f)
+		v.mu.Lock()
+		if err != nil && v.err == nil && version != v.version && ctx.Err() == nil {
+			v.mu.Unlock() // what was read from may have been given up meanwhile
+			continue
+		}
+		for i := range v.fills {
+			if v.fills[i] == f {
+				v.fills[i] = v.fills[len(v.fills)-1]
+				v.fills = v.fills[:len(v.fills)-1]
+				break
+			}
+		}
+		err = errors.Join(v.err, err)
+		if err == nil && !f.dead {
+			v.cache.write(v.number, f.buf, f.off)
+		}
+		v.mu.Unlock()
+		return err
+	}
+}
+
+// load reads a fill's range as it is at one moment.
+func (v *volume) load(ctx context.Context, f *fill) (version uint64, err error) {
+	start := f.off / sectorSize
+	v.mu.Lock()
+	pieces := resolve(v.layers, start, start+int64(len(f.buf))/sectorSize)
+	base, version := v.base, v.version
+	f.dead = false // it is read from now on
+	v.mu.Unlock()
+	return version, v.readPieces(ctx, base, pieces, f.buf)
+}
+
+// readPieces fills dst with pieces, which follow each other.
+func (v *volume) readPieces(ctx context.Context, base *root, pieces []piece, dst []byte) error {
+	if len(pieces) == 1 {
+		return v.readPiece(ctx, base, pieces[0], dst)
+	}
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(8)
+	for _, p := range pieces {
+		n := (p.end - p.start) * sectorSize
+		part := dst[:n:n]
+		dst = dst[n:]
+		if !p.base { // the log is at hand
+			if err := v.readPiece(ctx, base, p, part); err != nil {
+				return errors.Join(err, all.Wait())
+			}
+			continue
+		}
+		all.Go(func() error { return v.content.read(ctx, base, part, p.start) })
+	}
+	return all.Wait()
+}
+
+func (v *volume) readPiece(ctx context.Context, base *root, p piece, dst []byte) error {
+	switch {
+	case p.base:
+		return v.content.read(ctx, base, dst, p.start)
+	case p.zero():
+		clear(dst)
+		return nil
+	default:
+		return v.log.ReadAt(dst, p.at, (p.start-p.first)*sectorSize)
+	}
+}
+
+// extents tells which sectors of a range have data, in order, until yield answers false.
+func (v *volume) extents(ctx context.Context, off, n int64, yield func(length int64, data bool) bool) error {
+	if err := v.check(off, n); err != nil {
+		return err
+	}
+	start := off / sectorSize
+	v.mu.Lock()
+	err := v.err
+	pieces, base := resolve(v.layers, start, start+n/sectorSize), v.base
+	v.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	r := runs{yield: yield}
+	for _, p := range pieces {
+		if p.base {
+			err := v.content.extents(ctx, base, p.start, p.end, r.add)
+			if err != nil {
+				return err
+			}
+		} else {
+			r.add(p.end-p.start, !p.zero())
+		}
+		if r.ended {
+			return nil
+		}
+	}
+	r.flush()
+	return nil
+}
+
+// runs joins neighbours of the same kind.
+type runs struct {
+	yield func(length int64, data bool) bool
+	n     int64 // sectors
+	data  bool
+	ended bool
+}
+
+func (r *runs) add(n int64, data bool) bool {
+	if data != r.data {
+		r.flush()
+	}
+	r.n, r.data = r.n+n, data
+	return !r.ended
+}
+
+func (r *runs) flush() {
+	if r.n > 0 && !r.ended {
+		r.ended = !r.yield(r.n*sectorSize, r.data)
+	}
+	r.n = 0
+}
+
+// getFill is a buffer for a fill.
+func (s *shared) getFill(n int) []byte {
+	if b, ok := s.pool.Get().(*[fillMax]byte); ok {
+		return b[:n]
+	}
+	return new([fillMax]byte)[:n]
+}
+
+func (s *shared) putFill(b []byte) { s.pool.Put((*[fillMax]byte)(b[:fillMax])) }
