@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.tools/go/bin:$(CURDIR)/.tools/aws/bin:$(PATH)
 
-.PHONY: help build demo test race lint generate bench guest guest-debian clean
+.PHONY: help build demo test race lint generate bench guest guest-debian nightly clean
 
 help:
 	@echo "make demo      install what is needed, build bin/hive, form a cluster of three and use it"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench     the tables of docs/benchmarks.md, measured here"
 	@echo "make guest     the tiny image that tests and the demo boot; prints its path (kept in .tools/guest)"
 	@echo "make guest-debian  the same with systemd, cloud-init and sshd; takes minutes, and root"
+	@echo "make nightly   a whole system with cloud-init as a guest, which takes minutes"
 	@echo "make clean     remove what building made"
 
 build:
@@ -50,6 +51,11 @@ guest:
 guest-debian:
 	@test/scripts/install.sh guest-debian
 	@go run -buildvcs=false ./test/guest/mkguest debian
+
+nightly:
+	@test/scripts/install.sh test
+	@test/scripts/install.sh guest-debian
+	go test -count=1 -tags=nightly -timeout=40m -run='^TestACloudInitGuest$$' -v ./test
 
 clean:
 	rm -rf bin

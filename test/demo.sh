@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `make demo`: a cluster of three on this machine, used with the ordinary aws command, also with one node dead. Can be run
 # again at any time; leaves the cluster running.
-set -euo pipefail
+set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 hive=${HIVE:-bin/hive}
 dir=${HIVE_DEV_DIR:-$HOME/.hive-dev}
@@ -78,6 +78,123 @@ echo "     key $id"
   run aws --endpoint-url "$AWS_ENDPOINT_URL" sts get-caller-identity --query Arn --output text
   run aws --endpoint-url "$AWS_ENDPOINT_URL" s3 ls s3://demo
 )
+
+# Guests: real machines on node2. What they need of this machine (root, taps, QEMU) the daemon knows.
+reason=$("$hive" status --hive-dir "$dir/node1" --output json | sed -n 's/.*"network": *"\(.*\)".*/\1/p' | head -n 1)
+command -v qemu-system-x86_64 >/dev/null || reason=${reason:-there is no qemu-system-x86_64}
+command -v ssh >/dev/null || reason=${reason:-there is no ssh}
+
+# login runs a command in the instance, by way of node1.
+login() {
+  ssh -F none -i "$scratch/key" -o IdentitiesOnly=yes -o BatchMode=yes -o LogLevel=ERROR -o ConnectTimeout=20 \
+    -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+    -o ProxyCommand="$hive instance connect %h --hive-dir $dir/node1" "root@$instance" "$@"
+}
+
+# inside shows a command in the instance with its output.
+inside() {
+  printf '   [%s] # %s\n' "$instance" "$*"
+  login "$@" 2>&1 | sed 's/^/     /'
+}
+
+# ec2 answers one word of the EC2 API through node1, and shows what it asked.
+ec2() {
+  local query=$1
+  shift
+  printf '   $ %s aws --node node1 ec2 %s\n' "$hive" "$*" >&2
+  "$hive" aws --node node1 ec2 "$@" --query "$query" --output text
+}
+
+guests() {
+  local image ami key zone vpc volume snapshot find device pid boot of_image
+  say "A disk image with a small Linux, made of the distribution's packages, becomes an image of the cluster."
+  image=${HIVE_GUEST_IMAGE:-$(go run -buildvcs=false ./test/guest/mkguest tiny)}
+  run "$hive" image import "$image" --name "demo-$user" --boot-mode uefi --hive-dir "$dir/node1"
+  ami=$(ec2 'Images[0].ImageId' describe-images --filters "Name=name,Values=demo-$user")
+
+  say "A key pair, made by the cluster, and an instance on node2, asked for through node1."
+  key=$user
+  (umask 077 && ec2 KeyMaterial create-key-pair --key-name "$key" --key-type ed25519 >"$scratch/key")
+  printf '#!/bin/sh\necho "user-data was here" >/root/mark\n' >"$scratch/user-data"
+  zone=$(ec2 'AvailabilityZones[1].ZoneName' describe-availability-zones) # each node is in a zone of its own
+  instance=$(ec2 'Instances[0].InstanceId' run-instances --image-id "$ami" --instance-type t2.nano --key-name "$key" \
+    --user-data "file://$scratch/user-data" --placement "AvailabilityZone=$zone")
+  run "$hive" aws --node node3 ec2 wait instance-running --instance-ids "$instance"
+  run "$hive" instance list --hive-dir "$dir/node3"
+  vpc=$("$hive" aws --node node2 ec2 describe-instances --instance-ids "$instance" --query 'Reservations[0].Instances[0].VpcId' --output text)
+
+  say "Logging in by SSH, through node1 to the guest on node2."
+  await 240 "the guest lets us in" login true
+  await 60 "user-data has run" login test -s /root/mark
+  inside 'cat /root/mark; hostname; uname -sr'
+
+  say "A second volume, attached while the guest runs, and written."
+  volume=$(ec2 VolumeId create-volume --size 1 --availability-zone "$zone")
+  run "$hive" aws --node node1 ec2 wait volume-available --volume-ids "$volume"
+  ec2 State attach-volume --volume-id "$volume" --instance-id "$instance" --device /dev/sdf | sed 's/^/     /'
+  find="for s in /sys/block/vd*/serial; do [ \"\$(cat \$s)\" = ${volume/-/} ] && d=\${s%/serial} && echo /dev/\${d##*/} && exit; done; exit 1"
+  await 60 "the guest sees the volume" login "$find"
+  device=$(login "$find")
+  inside "mke2fs $device 2>/dev/null >&2; mount $device /mnt; echo 'hello, volume' >/mnt/hello; sync; df -h /mnt | tail -n 1"
+
+  say "A snapshot of it, while it is in use."
+  snapshot=$(ec2 SnapshotId create-snapshot --volume-id "$volume")
+  run "$hive" aws --node node2 ec2 wait snapshot-completed --snapshot-ids "$snapshot"
+
+  say "Killing the daemon of node2 under the guest, which counts the seconds into a file on its disk."
+  login "echo 'while echo tick >>/root/ticks && sync; do sleep 1; done; echo failed >>/root/ticks' >/root/count; setsid sh /root/count >/dev/null 2>&1 </dev/null &"
+  boot=$(login cat /proc/sys/kernel/random/boot_id)
+  pid=$(guest_processes)
+  run "$hive" dev kill node2
+  echo "     the guest's process is there: $(guest_processes)"
+  run "$hive" dev start-node node2
+  await 120 "the guest lets us in again" login true
+  [ "$pid" = "$(guest_processes)" ]
+  [ "$boot" = "$(login cat /proc/sys/kernel/random/boot_id)" ]
+  inside 'uptime; sort /root/ticks | uniq -c; cat /mnt/hello'
+
+  say "The end of the instance, and of all that was made for it."
+  ec2 'TerminatingInstances[0].CurrentState.Name' terminate-instances --instance-ids "$instance" | sed 's/^/     /'
+  run "$hive" aws --node node1 ec2 wait instance-terminated --instance-ids "$instance"
+  run "$hive" aws --node node2 ec2 wait volume-available --volume-ids "$volume"
+  run "$hive" aws --node node2 ec2 delete-volume --volume-id "$volume"
+  run "$hive" aws --node node2 ec2 delete-snapshot --snapshot-id "$snapshot"
+  of_image=$(ec2 'Images[0].BlockDeviceMappings[0].Ebs.SnapshotId' describe-images --image-ids "$ami")
+  run "$hive" aws --node node3 ec2 deregister-image --image-id "$ami"
+  run "$hive" aws --node node3 ec2 delete-snapshot --snapshot-id "$of_image"
+  run "$hive" aws --node node3 ec2 delete-key-pair --key-name "$key"
+
+  say "Nothing is left of it on this machine."
+  await 60 "its network is gone" no_network "$vpc"
+  echo "     processes of guests: $(guest_processes | wc -w)"
+  run "$hive" aws --node node1 ec2 describe-volumes --query 'Volumes[].VolumeId' --output text
+  [ -z "$(guest_processes)" ]
+}
+
+# await SECONDS WHAT COMMAND...: until COMMAND succeeds
+await() {
+  local limit=$1 what=$2 end=$((SECONDS + $1))
+  shift 2
+  echo "     waiting until $what"
+  until "$@" >/dev/null 2>&1; do
+    if ((SECONDS >= end)); then
+      echo "     that is not so after $limit seconds" >&2
+      return 1
+    fi
+    sleep 1
+  done
+}
+
+no_network() { ! ls /run/netns 2>/dev/null | grep -q -- "-$1\$"; }
+
+# guest_processes are the ids of the cluster's guests.
+guest_processes() { pgrep -f "qemu-system-[^ ]* .*$dir/" | tr '\n' ' ' || true; }
+
+if [ -n "$reason" ]; then
+  printf '\nNOT SHOWN: instances, volumes and snapshots. They need root here: %s\n' "$reason"
+else
+  guests
+fi
 
 say "The cluster as it is now."
 run "$hive" status --hive-dir "$dir/node1"

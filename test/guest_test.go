@@ -48,7 +48,7 @@ type labMachine struct {
 // TestRealGuests boots guests on a cluster of three nodes and treats them as their owners, and bad luck, do. Its parts
 // share the guests and build on each other, for a boot takes long.
 func TestRealGuests(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, 3)
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *lab)
@@ -73,13 +73,13 @@ func TestRealGuests(t *testing.T) {
 }
 
 // newLab needs root. Without it the test counts as skipped, and the end of `make test` names it.
-func newLab(t *testing.T) *lab {
+func newLab(t *testing.T, nodes int) *lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("NOT RUN: guests need root, for taps and network namespaces")
 	}
 	l := &lab{}
-	l.Cluster = form(t, 3, func(o *rig.Options) {
+	l.Cluster = form(t, nodes, func(o *rig.Options) {
 		o.Zones = 2 // node1 and node3 are in zone a, node2 in zone b
 		l.dir = o.Dir
 		t.Cleanup(func() { clearAfter(t, l) })
@@ -380,13 +380,18 @@ func (l *lab) on(t *testing.T, id, script string) string {
 // waitSh waits until a script succeeds in a guest.
 func (l *lab) waitSh(t *testing.T, id, what, script string) {
 	t.Helper()
+	must(t, l.await(t, id, "root", what, script))
+}
+
+func (l *lab) await(t *testing.T, id, user, what, script string) error {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bootPatience)
 	defer cancel()
-	must(t, rig.Await(ctx, what+" in "+id, func(context.Context) error {
+	return rig.Await(ctx, what+" in "+id, func(context.Context) error {
 		_, n := l.alive()
-		_, err := l.ssh(t, n, id, "root", l.keyOf(id), script)
+		_, err := l.ssh(t, n, id, user, l.keyOf(id), script)
 		return err
-	}))
+	})
 }
 
 // booted waits until a guest lets us in.

@@ -51,14 +51,19 @@ func images(name string) (image, error) {
 	return image{}, fmt.Errorf("%q: %w", name, ErrImage)
 }
 
-// Tiny is the qcow2 file of the tiny image, built if it is not in the cache.
-func Tiny(t testing.TB) string {
+// Tiny is the qcow2 file of the tiny image, built if it is not in the cache. Log in as root or ec2-user.
+func Tiny(t testing.TB) string { return file(t, TinyImage) }
+
+// Debian is that of the image with systemd and cloud-init. Its user is debian or ubuntu, as cloud-init has it.
+func Debian(t testing.TB) string { return file(t, DebianImage) }
+
+func file(t testing.TB, name string) string {
 	t.Helper()
 	dir, err := CacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := Image(t.Context(), TinyImage, dir, io.Discard)
+	path, err := Image(t.Context(), name, dir, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,7 @@ guests() {
   need 'ls /usr/lib/ipxe/qemu/efi-virtio.rom' ipxe-qemu
   need 'command -v ip' iproute2
   need 'command -v nft' nftables
+  need 'command -v pgrep' procps
   need 'command -v ssh && command -v ssh-keygen' openssh-client
 }
 
