@@ -18,7 +18,7 @@ import (
 const (
 	inFlight  = 64 << 20
 	inputSize = 256 << 10
-	batchSize = 128 << 10
+	batchSize = 80 << 10 // one answer of smallMax bytes, or some twenty small ones
 	batches   = 3
 )
 
@@ -34,7 +34,8 @@ type conn struct {
 
 	// Set by the handshake.
 	export     Export
-	quick      Quick
+	quick      Quick        // nil if the device is none
+	quickFlush QuickFlusher // likewise
 	structured bool
 	allocation bool // base:allocation was chosen
 
@@ -101,6 +102,7 @@ func (c *conn) drain() {
 // start makes what the transmission phase needs and the handshake does not.
 func (c *conn) start() {
 	c.quick, _ = c.export.Device.(Quick)
+	c.quickFlush, _ = c.export.Device.(QuickFlusher)
 	big := make([]byte, inputSize)
 	c.in.w = copy(big, c.in.buf[c.in.r:c.in.w])
 	c.in.r, c.in.buf = 0, big

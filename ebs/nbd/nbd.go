@@ -46,6 +46,12 @@ type Quick interface {
 	TryWrite(p []byte, off int64) bool
 }
 
+// QuickFlusher is implemented by devices that can know without waiting that everything answered is durable already.
+// TryFlush answers false when that is not so; then Flush is called.
+type QuickFlusher interface {
+	TryFlush() bool
+}
+
 // Export is a device under its name.
 type Export struct {
 	Name, Description string // at most 4096 bytes each, UTF-8

@@ -48,6 +48,9 @@ func (c *conn) transmit() error {
 		if r.Type == protocol.TRANSMISSION_TYPE_REQUEST_DISC {
 			return nil
 		}
+		if err := c.ctx.Err(); err != nil { // the connection broke, and what it sent before counts no more
+			return err
+		}
 		if err := c.request(r); err != nil {
 			return err
 		}
@@ -64,6 +67,12 @@ func (c *conn) request(r request) error {
 		c.read(r)
 	case protocol.TRANSMISSION_TYPE_REQUEST_WRITE:
 		return c.write(r)
+	case cmdFlush:
+		if c.quickFlush != nil && c.quickFlush.TryFlush() {
+			putSimple(c.extend(simpleSize), r.Handle, 0)
+			return nil
+		}
+		c.hand(r, nil)
 	case cmdCache:
 		c.hand(r, c.get(min(int(r.Length), quickMax)))
 	default:
