@@ -117,6 +117,10 @@ func compileMatch(m vpc.Match, vmap bool, sets map[string]*nftables.Set) ([]expr
 			out = append(out, &expr.Meta{Key: expr.MetaKeyNFPROTO, Register: register},
 				&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{unix.NFPROTO_IPV4}})
 		}
+		if name == vpc.SourceMAC {
+			out = append(out, &expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: register},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER)})
+		}
 		out = append(out, f.load(register))
 		register += (f.set.Bytes + 3) / 4
 	}

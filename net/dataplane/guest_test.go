@@ -72,6 +72,7 @@ func must(t *testing.T, err error) {
 type node struct {
 	*Dataplane
 	tag  string
+	from netns.NsHandle // that it was started in
 	stop func()
 }
 
@@ -103,7 +104,7 @@ func start(t *testing.T, w *nettest.World, id fsm.NodeID, ns netns.NsHandle, tag
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
-	n := &node{Dataplane: d, tag: tag}
+	n := &node{Dataplane: d, tag: tag, from: ns}
 	n.stop = func() {
 		if cancel != nil {
 			cancel()

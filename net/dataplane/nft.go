@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"github.com/vishvananda/netns"
@@ -88,6 +89,10 @@ func (f firewall) addSet(table *nftables.Table, s vpc.Set, id uint32) (*nftables
 		types = append(types, fields[k].set)
 	}
 	set := &nftables.Set{Table: table, Name: s.Name, ID: id, KeyType: types[0], IsMap: s.Verdicts}
+	set.KeyByteOrder = binaryutil.BigEndian // for `nft list`, as is the other
+	if types[0] == nftables.TypeIFName {
+		set.KeyByteOrder = binaryutil.NativeEndian
+	}
 	if s.Verdicts {
 		set.DataType = nftables.TypeVerdict
 	}
