@@ -1,10 +1,13 @@
 package ec2
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
@@ -84,7 +87,7 @@ func newRig(t testing.TB) *rig {
 	t.Cleanup(srv.Close)
 	as := func(key string) *sdk.Client {
 		return sdk.New(sdk.Options{
-			Region: testRegion, BaseEndpoint: &srv.URL, RetryMaxAttempts: 1, Credentials: credentials.NewStaticCredentialsProvider(key, "secret", ""),
+			Region: testRegion, BaseEndpoint: &srv.URL, RetryMaxAttempts: 1, HTTPClient: wholeBodies{}, Credentials: credentials.NewStaticCredentialsProvider(key, "secret", ""),
 		})
 	}
 	r.client, r.bob = as("AKIAALICE"), as("AKIABOB")
@@ -105,6 +108,22 @@ func (r *rig) found() {
 	for _, id := range []fsm.AccountID{aliceID, bobID} {
 		r.must(&fsm.CreateAccount{Account: fsm.Account{ID: id}})
 	}
+}
+
+// wholeBodies sends requests whose bodies are in memory: the SDK closes a request's body as soon as the answer begins, and
+// net/http, if it has not yet seen the body's end by then, cuts the connection in the middle of the answer.
+type wholeBodies struct{}
+
+func (wholeBodies) Do(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, err
+		}
+		req = req.Clone(req.Context())
+		req.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return http.DefaultClient.Do(req)
 }
 
 func (r *rig) must(cmds ...fsm.Command) {
