@@ -65,7 +65,11 @@ func (n *Node) adminHandler() http.Handler {
 		return struct{}{}, n.revokeToken(r.Context(), r.PathValue("id"))
 	})
 	handle("POST /v1/stop", func(*http.Request) (any, error) { n.stop(); return struct{}{}, nil })
+	handle("GET /v1/instances", func(*http.Request) (any, error) { return n.instances() })
+	handle("GET /v1/waits", func(*http.Request) (any, error) { return n.guests.waits(), nil })
+	mux.HandleFunc("POST /v1/instances/{id}/connect", n.serveConnect)
 	mux.HandleFunc("POST /v1/change", n.serveChange)
+	mux.Handle("/aws/{service}/", &n.awsAsRoot)
 	return mux
 }
 

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"hive/ebs"
 	"hive/fsm"
 	"hive/gossip"
 	"hive/internal/cluster"
@@ -53,8 +54,11 @@ type Node struct {
 	index    []*group
 	registry *cluster.Registry
 	blobs    blobHolder
-	serving  services
-	epoch    atomic.Uint64 // of the settings that this node has written
+	guests   guests
+
+	awsAsRoot lateHandler // the AWS API for whoever can open the admin socket
+	serving   services
+	epoch     atomic.Uint64 // of the settings that this node has written
 }
 
 // protoRaft is the ALPN of a Raft group's raw connections.
@@ -202,7 +206,11 @@ func (n *Node) listen() error {
 	n.port, err = peer.Listen(net.JoinHostPort(n.cfg.Bind, ClusterPort), peer.Config{
 		Identity: n.identity, Admit: n.admit, Resolve: n.resolve, Public: []string{cluster.JoinPath}, Log: n.log,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	n.guests.connects, n.guests.logs = n.port.Stream(protoConnect), n.port.Stream(ebs.Proto)
+	return nil
 }
 
 // admit tells whether a node with a certificate of ours may speak. Before this node knows its
@@ -345,6 +353,8 @@ func (n *Node) peerHandler() http.Handler {
 		mux.Handle("/raft/"+string(g.id)+"/", g.Handler())
 	}
 	mux.Handle("/shard/", http.HandlerFunc(n.blobs.ServeHTTP))
+	mux.Handle("/volume/", &n.guests.volumeCalls)
+	mux.Handle("/instance/", &n.guests.instanceCalls)
 	mux.HandleFunc("GET /digest/{group}", n.serveDigest)
 	return mux
 }

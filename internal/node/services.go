@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -15,12 +16,15 @@ import (
 	"time"
 
 	"hive/awsd"
+	"hive/awsd/ebsapi"
 	"hive/awsd/ec2api"
 	"hive/awsd/iamapi"
 	"hive/awsd/s3api"
 	"hive/awsd/stsapi"
+	"hive/ec2"
 	"hive/fsm"
 	"hive/iam"
+	"hive/iam/principal"
 	"hive/internal/admin"
 	"hive/internal/cluster"
 	"hive/internal/vfs"
@@ -99,13 +103,28 @@ func (n *Node) runServices(ctx context.Context) error {
 	if n.opts.Ready != nil {
 		n.opts.Ready()
 	}
-	parts := []func(context.Context) error{store.Run}
+	volumes, err := n.openVolumes(store)
+	if err != nil {
+		return errors.Join(err, closeAll(listeners), store.Close())
+	}
+	machines, direct := n.openEC2(volumes, s3service)
+	instances, err := n.openInstances(volumes, machines)
+	if err != nil {
+		return errors.Join(err, closeAll(listeners), store.Close())
+	}
+	parts := []func(context.Context) error{
+		store.Run, volumes.Run, func(ctx context.Context) error { return volumes.Serve(ctx, n.guests.logs) },
+	}
+	parts = append(append(parts, instances...), machines.Run)
+	front := n.frontDoor(s3service, machines, direct)
+	n.awsAsRoot.set(asRoot(front, n.rootCaller))
 	if len(listeners) > 0 {
-		front := n.frontDoor(s3service)
 		parts = append(parts, func(ctx context.Context) error { return front.Run(ctx, listeners) })
 	}
 	err = inReverse(ctx, parts)
 	n.serving.set(nil)
+	n.awsAsRoot.to.Store(nil)
+	n.guests.forget()
 	n.blobs.handler.Store(nil)
 	n.blobs.store.Store(nil)
 	return errors.Join(err, store.Close())
@@ -235,7 +254,7 @@ func (n *Node) openBlobs(ctx context.Context) (*shard.Store, *s3.Service, error)
 	store, err := shard.Open(ctx, shard.Config{
 		Node: n.cfg.Node, FS: vfs.OS{}, Dir: n.dir.path("shard"), Control: n.control, Index: groups,
 		Peers: shard.NewHTTPPeers(n.port.Client()), Alive: n.alive, Now: time.Now, Rand: rand.Reader, Log: n.log,
-		Live: func(ctx context.Context, yield func(fsm.BlobRef) bool) error { return service.Live(ctx, yield) },
+		Live: n.live(func(ctx context.Context, yield func(fsm.BlobRef) bool) error { return service.Live(ctx, yield) }),
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("shard store: %w", err)
@@ -249,7 +268,7 @@ func (n *Node) openBlobs(ctx context.Context) (*shard.Store, *s3.Service, error)
 }
 
 // frontDoor is awsd over the services that this version has handlers for.
-func (n *Node) frontDoor(objects *s3.Service) *awsd.Server {
+func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2.Direct) *awsd.Server {
 	users := iam.New(iam.Config{Group: n.control, Sealer: n.box, Clock: time.Now, Rand: rand.Reader, Log: n.log})
 	return awsd.New(awsd.Config{
 		Region: n.cfg.Region, Keys: iam.NewKeys(n.control, n.box), Authorizer: iam.NewAuthorizer(n.control, time.Now),
@@ -259,9 +278,36 @@ func (n *Node) frontDoor(objects *s3.Service) *awsd.Server {
 			{API: s3api.API(), Handlers: s3api.Bind(objects), Access: s3.Access},
 			{API: iamapi.API(), Handlers: iamapi.Bind(users), Access: users.Access},
 			{API: stsapi.API(), Handlers: stsapi.Bind(iam.STS{}), Access: iam.STS{}.Access},
-			{API: ec2api.API(), Handlers: ec2api.Bind(nil)},
+			{API: ec2api.API(), Handlers: ec2api.Bind(machines), Access: machines.Access},
+			{API: ebsapi.API(), Handlers: ebsapi.Bind(direct), Access: direct.Access},
 		},
 	})
+}
+
+// asRoot answers AWS requests below /aws/SERVICE/ without a signature: whoever can open the admin socket is the root
+// user of the cluster's first account.
+func asRoot(front *awsd.Server, root func(context.Context) (principal.Caller, error)) http.Handler {
+	mux := http.NewServeMux()
+	for _, name := range []string{"ec2", "ebs", "s3", "iam", "sts"} {
+		prefix := "/aws/" + name
+		mux.Handle(prefix+"/", http.StripPrefix(prefix, front.ServeAs(name, root)))
+	}
+	return mux
+}
+
+// rootCaller is the root user of the account that init has made.
+func (n *Node) rootCaller(context.Context) (principal.Caller, error) {
+	var c principal.Caller
+	err := n.control.View(func(v *fsm.View) error {
+		all := fsm.Accounts(v, "")
+		if len(all) == 0 {
+			return errors.New("the cluster has no account")
+		}
+		id := string(slices.MinFunc(all, func(a, b fsm.Account) int { return cmp.Compare(a.Created, b.Created) }).ID)
+		c = principal.Caller{Account: id, ARN: "arn:aws:iam::" + id + ":root", UserID: id, Root: true, Region: n.cfg.Region}
+		return nil
+	})
+	return c, err
 }
 
 // apiListeners are the AWS ports of this node's capabilities: one for all services, and one each

@@ -39,6 +39,7 @@ func (n *Node) status() (admin.Status, error) {
 		for _, m := range fsm.Members.Scan(v, "") {
 			out.Members = append(out.Members, n.memberStatus(m, servers))
 		}
+		out.Guests = n.guestStatus(v)
 		return nil
 	})
 	if err == nil {
