@@ -102,7 +102,7 @@ func (v *server) run(ctx context.Context) {
 func (v *server) serve(ctx context.Context) error {
 	t, payload, err := v.wire.receive()
 	if err != nil {
-		return err
+		return malformed(err)
 	}
 	if t != fHello || len(payload) < len(helloText) || string(payload[:len(helloText)]) != helloText {
 		return fmt.Errorf("%w: no greeting", errWire)
@@ -113,12 +113,20 @@ func (v *server) serve(ctx context.Context) error {
 	for {
 		t, payload, err := v.wire.receive()
 		if err != nil {
-			return err
+			return malformed(err)
 		}
 		if err := v.answer(ctx, t, payload); err != nil {
 			return err
 		}
 	}
+}
+
+// malformed is err if the owner is to hear of it: a connection that has ended needs no answer.
+func malformed(err error) error {
+	if errors.Is(err, errWire) {
+		return err
+	}
+	return nil
 }
 
 func (v *server) answer(ctx context.Context, t frameType, payload []byte) error {
