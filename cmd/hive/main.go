@@ -86,7 +86,7 @@ Every command takes --help and --output json.`,
 			runCommand(), stopCommand(),
 			statusCommand(), clusterCommand(), scrubCommand(), instanceCommand(),
 			raftCommand(), nodeCommand(), tokenCommand(),
-			devCommand(), awsCommand(),
+			devCommand(), awsCommand(), imageCommand(),
 			completionCommand(), versionCommand(), execGuestCommand(),
 		},
 	}
