@@ -3,7 +3,6 @@ package nbd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -199,6 +198,6 @@ func (c *conn) finish(err error, log *slog.Logger) {
 func (c *conn) tell(r request, err error) {
 	if c.ctx.Err() == nil && c.failed.CompareAndSwap(false, true) {
 		c.srv.cfg.Log.Error("nbd: a request failed; further ones of this client are not logged", "export", c.export.Name,
-			"command", fmt.Sprint(r.Type), "offset", r.Offset, "length", r.Length, "error", err)
+			"command", r.Type, "offset", r.Offset, "length", r.Length, "error", err)
 	}
 }

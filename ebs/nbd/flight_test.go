@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
+	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"hive/ebs/nbd"
 	"hive/ebs/nbd/nbdtest"
 )
 
@@ -337,5 +341,46 @@ func TestIdleWaitsForTheLastConnection(t *testing.T) {
 	s.idle(t)
 	if n := s.Connections(); n != 0 {
 		t.Fatalf("%d connections", n)
+	}
+}
+
+// faulty is a listener whose first Accepts fail.
+type faulty struct {
+	net.Listener
+	errs []error
+}
+
+func (l *faulty) Accept() (net.Conn, error) {
+	if len(l.errs) > 0 {
+		err := l.errs[0]
+		l.errs = l.errs[1:]
+		return nil, err
+	}
+	return l.Listener.Accept()
+}
+
+func TestAcceptingGoesOnAfterAShortageAndEndsWithAFault(t *testing.T) {
+	dir, err := os.MkdirTemp("", "nbd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	}()
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := nbd.New(one(nbdtest.NewMemory(mib)))
+	shortage := &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	ended := errors.New("the end")
+	if err := s.Run(context.Background(), &faulty{l, []error{shortage, shortage, ended}}); !errors.Is(err, ended) {
+		t.Errorf("Run: %v", err)
+	}
+	noGoroutines(t)
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the listener is open: %v", err)
 	}
 }

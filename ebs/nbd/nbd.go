@@ -114,9 +114,11 @@ func New(cfg Config) *Server {
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
-	defer all.Wait()
-	defer cancel()
 	closed := make(chan error, 1)
+	defer func() {
+		cancel()
+		all.Wait()
+	}()
 	context.AfterFunc(ctx, func() { closed <- l.Close() })
 	for {
 		nc, err := l.Accept()
@@ -127,7 +129,8 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		case ctx.Err() != nil:
 			return <-closed
 		case !passing(err):
-			return err
+			cancel()
+			return errors.Join(err, <-closed)
 		default:
 			s.cfg.Log.Warn("nbd: cannot accept", "error", err)
 			select {

@@ -28,8 +28,6 @@ type refusal struct {
 	text string
 }
 
-func (f *refusal) Error() string { return f.text }
-
 func refuse(code syscall.Errno, format string, args ...any) *refusal {
 	return &refusal{code, fmt.Sprintf(format, args...)}
 }

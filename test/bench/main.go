@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,25 +23,34 @@ type plan struct {
 	objects  int           // that a listing has
 	fill     time.Duration // at most, to write them
 	failures int           // leaders killed
+
+	blockCell time.Duration // of requests to a block server, for each row and run
+	blockRuns int           // of which the median counts
 }
 
 var (
-	full  = plan{cell: 2500 * time.Millisecond, objects: 10_000, fill: 25 * time.Second, failures: 5}
-	quick = plan{cell: 400 * time.Millisecond, objects: 2_000, fill: 6 * time.Second, failures: 1}
+	full = plan{cell: 2500 * time.Millisecond, objects: 10_000, fill: 25 * time.Second, failures: 5,
+		blockCell: time.Second, blockRuns: 3}
+	quick = plan{cell: 400 * time.Millisecond, objects: 2_000, fill: 6 * time.Second, failures: 1,
+		blockCell: 300 * time.Millisecond, blockRuns: 1}
 )
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == bareCommand {
 		exit(serveBare(os.Stdout))
 	}
+	if len(os.Args) > 1 && os.Args[1] == nbdCommand {
+		exit(serveNBD(os.Args[2:]))
+	}
 	bin := flag.String("bin", "bin/hive", "the program")
 	short := flag.Bool("quick", false, "less of everything, under a minute")
 	nodes := flag.String("nodes", "1,3", "sizes of the clusters")
+	tables := flag.String("tables", "cluster,nbd", "what to measure: cluster (with the machine's limits), nbd")
 	dir := flag.String("dir", "", "directory on the disk to measure (short: sockets lie in it); a temporary one otherwise")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := bench{plan: full, bin: *bin, dir: *dir, out: os.Stdout}
+	b := bench{plan: full, bin: *bin, dir: *dir, out: os.Stdout, only: strings.Split(*tables, ",")}
 	if *short {
 		b.plan = quick
 	}
@@ -67,6 +77,7 @@ type bench struct {
 	plan
 	bin, dir string
 	sizes    []int
+	only     []string // the tables to make
 	out      io.Writer
 }
 
@@ -91,6 +102,14 @@ func (b *bench) tables(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(b.out, "%s\n", title)
+	if slices.Contains(b.only, "nbd") {
+		if err := b.blocks(ctx); err != nil {
+			return fmt.Errorf("block servers: %w", err)
+		}
+	}
+	if !slices.Contains(b.only, "cluster") {
+		return nil
+	}
 	bare, err := b.limits(ctx)
 	if err != nil {
 		return fmt.Errorf("the machine's limits: %w", err)
