@@ -23,10 +23,13 @@ type field struct {
 	parse func(string) ([]byte, error)
 }
 
-var hooks = map[string]nftables.ChainHook{
-	"prerouting": *nftables.ChainHookPrerouting, "input": *nftables.ChainHookInput,
-	"forward": *nftables.ChainHookForward,
+// hooks are the hooks of each family (linux/netfilter.h, linux/netfilter_arp.h).
+var hooks = map[nftables.TableFamily]map[string]nftables.ChainHook{
+	nftables.TableFamilyINet: {"prerouting": unix.NF_INET_PRE_ROUTING, "input": unix.NF_INET_LOCAL_IN, "forward": unix.NF_INET_FORWARD},
+	nftables.TableFamilyARP:  {"input": 0},
 }
+
+var families = map[string]nftables.TableFamily{"inet": nftables.TableFamilyINet, "arp": nftables.TableFamilyARP}
 
 var fields = map[vpc.Field]field{
 	vpc.InLink:      {set: nftables.TypeIFName, load: meta(expr.MetaKeyIIFNAME), parse: linkName},
@@ -34,6 +37,8 @@ var fields = map[vpc.Field]field{
 	vpc.SourceMAC:   {set: nftables.TypeEtherAddr, load: payload(expr.PayloadBaseLLHeader, 6, 6), parse: macBytes},
 	vpc.Source:      {set: nftables.TypeIPAddr, ipv4: true, load: payload(expr.PayloadBaseNetworkHeader, 12, 4), parse: addressBytes},
 	vpc.Destination: {set: nftables.TypeIPAddr, ipv4: true, load: payload(expr.PayloadBaseNetworkHeader, 16, 4), parse: addressBytes},
+	vpc.ARPMAC:      {set: nftables.TypeEtherAddr, load: payload(expr.PayloadBaseNetworkHeader, 8, 6), parse: macBytes},
+	vpc.ARPAddress:  {set: nftables.TypeIPAddr, load: payload(expr.PayloadBaseNetworkHeader, 14, 4), parse: addressBytes},
 	vpc.Protocol:    {set: nftables.TypeInetProto, load: meta(expr.MetaKeyL4PROTO), parse: protocol},
 	vpc.DestPort:    {set: nftables.TypeInetService, load: payload(expr.PayloadBaseTransportHeader, 2, 2), parse: portBytes},
 }

@@ -34,20 +34,30 @@ func openFirewall(ns netns.NsHandle) (firewall, error) {
 	return firewall{conn}, err
 }
 
-// apply replaces the table, in one transaction, unless it is as wanted. It tells whether it did.
-func (f firewall) apply(want vpc.Ruleset) (changed bool, err error) {
-	same, err := f.matches(want)
-	if err != nil || same {
-		return false, err
+// apply makes each table as wanted.
+func (f firewall) apply(want []vpc.Ruleset) error {
+	for _, r := range want {
+		same, err := f.matches(r)
+		if err == nil && !same {
+			err = f.replace(r)
+		}
+		if err != nil {
+			return fmt.Errorf("nft table %s %s: %w", r.Family, tableName, err)
+		}
 	}
-	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+	return nil
+}
+
+// replace replaces a table in one transaction: no packet sees less than the one or the other.
+func (f firewall) replace(want vpc.Ruleset) (err error) {
+	table := &nftables.Table{Name: tableName, Family: families[want.Family]}
 	f.conn.AddTable(table) // so that there is one to delete
 	f.conn.DelTable(table)
 	f.conn.AddTable(table)
 	sets := map[string]*nftables.Set{}
 	for i, s := range want.Sets {
 		if sets[s.Name], err = f.addSet(table, s, uint32(i+1)); err != nil {
-			return false, err
+			return err
 		}
 	}
 	for _, c := range want.Chains {
@@ -55,7 +65,7 @@ func (f firewall) apply(want vpc.Ruleset) (changed bool, err error) {
 	}
 	for _, s := range want.Sets {
 		if err := f.fill(sets[s.Name], s); err != nil {
-			return false, err
+			return err
 		}
 	}
 	digest := digestOf(want)
@@ -63,15 +73,12 @@ func (f firewall) apply(want vpc.Ruleset) (changed bool, err error) {
 		for i, r := range c.Rules {
 			exprs, err := compile(r, sets)
 			if err != nil {
-				return false, fmt.Errorf("chain %s: rule %d: %w", c.Name, i, err)
+				return fmt.Errorf("chain %s: rule %d: %w", c.Name, i, err)
 			}
 			f.conn.AddRule(&nftables.Rule{Table: table, Chain: chainOf(table, c), Exprs: exprs, UserData: mark(digest, i)})
 		}
 	}
-	if err := f.conn.Flush(); err != nil {
-		return false, fmt.Errorf("nft table %s: %w", tableName, err)
-	}
-	return true, nil
+	return f.conn.Flush()
 }
 
 func digestOf(want vpc.Ruleset) string {
@@ -150,7 +157,7 @@ func pad(b []byte) []byte { return append(slices.Clone(b), make([]byte, -len(b)&
 
 func chainOf(table *nftables.Table, c vpc.Chain) *nftables.Chain {
 	out := &nftables.Chain{Table: table, Name: c.Name}
-	if hook, ok := hooks[c.Hook]; ok {
+	if hook, ok := hooks[table.Family][c.Hook]; ok {
 		policy := nftables.ChainPolicyAccept
 		if c.Drop {
 			policy = nftables.ChainPolicyDrop
@@ -163,7 +170,7 @@ func chainOf(table *nftables.Table, c vpc.Chain) *nftables.Chain {
 
 // matches tells whether the table in the kernel is the wanted one.
 func (f firewall) matches(want vpc.Ruleset) (bool, error) {
-	tables, err := f.conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	tables, err := f.conn.ListTablesOfFamily(families[want.Family])
 	if err != nil {
 		return false, fmt.Errorf("list nft tables: %w", err)
 	}
@@ -180,7 +187,7 @@ func (f firewall) matches(want vpc.Ruleset) (bool, error) {
 }
 
 func (f firewall) sameChains(table *nftables.Table, want vpc.Ruleset) (bool, error) {
-	all, err := f.conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	all, err := f.conn.ListChainsOfTableFamily(table.Family)
 	if err != nil {
 		return false, fmt.Errorf("list nft chains: %w", err)
 	}

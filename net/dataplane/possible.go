@@ -55,10 +55,10 @@ func probe() error {
 	}
 	fw, err := openFirewall(ns)
 	if err == nil {
-		_, err = fw.apply(vpc.EmptyRules())
+		err = fw.apply(vpc.EmptyRules())
 	}
 	if err != nil {
-		return fmt.Errorf("rules cannot be made (nftables with the inet family and connection tracking is needed): %w", err)
+		return fmt.Errorf("rules cannot be made (nftables with the families inet and arp and connection tracking are needed): %w", err)
 	}
 	var drop []error
 	for _, name := range []string{"tap0", vpc.TunnelName()} {

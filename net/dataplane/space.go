@@ -66,7 +66,7 @@ func (s *space) apply(want vpc.Space) error {
 			return err
 		}
 	}
-	if _, err := s.fw.apply(want.Rules); err != nil {
+	if err := s.fw.apply(want.Rules); err != nil {
 		return err
 	}
 	if err := s.applyLinks(want); err != nil {

@@ -268,6 +268,7 @@ func TestWhatOthersBreakIsMended(t *testing.T) {
 		"ip neigh del 172.31.0.6 dev vxlan", "ip neigh add 172.31.0.88 lladdr 02:00:00:00:00:01 dev vxlan",
 		"ip addr del 169.254.169.254/32 dev lo", "ip addr add 10.1.1.1/32 dev lo", "ip link del vxlan", "ip link set vxlan down",
 		"sysctl -qw net.ipv4.ip_forward=0", "ip link set vxlan mtu 1000", "bridge fdb add 02:00:00:00:00:02 dev vxlan dst 10.99.0.9",
+		"nft delete table arp hive", "nft flush chain arp hive guard",
 		"ip link set " + vpc.TapName(a.Interface()) + " down",
 	} {
 		if out, err := one.in(id, line); err != nil {

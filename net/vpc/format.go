@@ -47,12 +47,15 @@ func (s Space) write(b *strings.Builder) {
 	for _, n := range s.Zone.Names {
 		fmt.Fprintf(b, "name %s %s reverse %t\n", n.Name, n.Address, n.Reverse)
 	}
-	b.WriteString(s.Rules.String())
+	for _, r := range s.Rules {
+		b.WriteString(r.String())
+	}
 }
 
 // String is the ruleset in the manner of nft.
 func (r Ruleset) String() string {
 	var b strings.Builder
+	fmt.Fprintf(&b, "table %s\n", r.Family)
 	for _, s := range r.Sets {
 		kind := "set"
 		if s.Verdicts {

@@ -7,9 +7,10 @@ import (
 	"hive/fsm"
 )
 
-// Ruleset is the firewall of a namespace: one table of family inet. Later features add chains and sets to it; what
-// the words mean is nft's language.
+// Ruleset is one table of a namespace's firewall. Later features add chains and sets to it; what the words mean is nft's
+// language.
 type Ruleset struct {
+	Family string  // inet, arp
 	Sets   []Set   // in order of name
 	Chains []Chain // in the order in which they can be made: before those that jump to them
 }
@@ -26,6 +27,8 @@ const (
 	Destination Field = "ip daddr"
 	Protocol    Field = "meta l4proto" // "tcp", "udp", "icmp"
 	DestPort    Field = "th dport"
+	ARPMAC      Field = "arp saddr ether" // of who asks or answers
+	ARPAddress  Field = "arp saddr ip"
 	CTState     Field = "ct state" // "established,related"
 )
 
@@ -91,13 +94,13 @@ func when(verdict Verdict, match ...Match) Rule { return Rule{Match: match, Verd
 
 // rules are the firewall of a space: nobody speaks for another, guests reach the services of their namespace, and each
 // other as their security groups say.
-func rules(s Space, ports []port) Ruleset {
+func rules(s Space, ports []port) []Ruleset {
 	guests := Set{Name: guestSet, Key: []Field{InLink, SourceMAC, Source}}
 	remotes := Set{Name: remoteSet, Key: []Field{Source}}
 	servers := Set{Name: serverSet, Key: []Field{Destination}}
 	for _, t := range s.Taps {
 		guests.Elements = append(guests.Elements,
-			Element{Key: []string{t.Name, t.MAC, "0.0.0.0"}}, // before it has its address: DHCP
+			Element{Key: []string{t.Name, t.MAC, "0.0.0.0"}}, // before it has its address: DHCP, ARP's probes
 			Element{Key: []string{t.Name, t.MAC, t.Address.String()}})
 	}
 	for _, r := range s.Routes {
@@ -108,18 +111,33 @@ func rules(s Space, ports []port) Ruleset {
 	for _, a := range s.Zone.Servers {
 		servers.Elements = append(servers.Elements, Element{Key: []string{a.String()}})
 	}
-	r := Ruleset{Sets: []Set{guests, remotes, servers}}
+	r := Ruleset{Family: "inet", Sets: []Set{guests, remotes, servers}}
 	r.addGroups(s, ports)
 	r.Chains = append(r.Chains, guardChain(), inputChain(), forwardChain())
-	for i := range r.Sets {
-		slices.SortFunc(r.Sets[i].Elements, func(a, b Element) int { return slices.Compare(a.Key, b.Key) })
+	out := []Ruleset{arpRules(guests), r}
+	for _, r := range out {
+		for i := range r.Sets {
+			slices.SortFunc(r.Sets[i].Elements, func(a, b Element) int { return slices.Compare(a.Key, b.Key) })
+		}
+		slices.SortFunc(r.Sets, func(a, b Set) int { return cmp.Compare(a.Name, b.Name) })
 	}
-	slices.SortFunc(r.Sets, func(a, b Set) int { return cmp.Compare(a.Name, b.Name) })
-	return r
+	return out
+}
+
+// arpRules let a guest ask and answer only as itself. The kernel remembers who asked, in a table that all namespaces of
+// the machine share: one guest with many names could fill it.
+func arpRules(guests Set) Ruleset {
+	return Ruleset{
+		Family: "arp",
+		Sets:   []Set{{Name: guestSet, Key: []Field{InLink, ARPMAC, ARPAddress}, Elements: slices.Clone(guests.Elements)}},
+		Chains: []Chain{{Name: "guard", Hook: "input", Drop: true, Rules: []Rule{
+			when(Accept, in(guestSet, InLink, ARPMAC, ARPAddress)),
+		}}},
+	}
 }
 
 // EmptyRules is the firewall of a space without guests: it has every kind of rule and set.
-func EmptyRules() Ruleset { return rules(Space{}, nil) }
+func EmptyRules() []Ruleset { return rules(Space{}, nil) }
 
 // guardChain drops what does not come from whom it says: a guest has one link, one MAC and one address, and only
 // addresses of other nodes come out of the tunnel.

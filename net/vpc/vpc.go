@@ -35,7 +35,7 @@ type Space struct {
 	Neighbours []Neighbour
 	Leases     []Lease
 	Zone       Zone
-	Rules      Ruleset
+	Rules      []Ruleset
 }
 
 // Tap is the port of one guest.
