@@ -193,6 +193,14 @@ func timeOf(ms int64) *time.Time {
 	return &t
 }
 
+// unless0 is a time that is left out when it is 0.
+func unless0(ms int64) *time.Time {
+	if ms == 0 {
+		return nil
+	}
+	return timeOf(ms)
+}
+
 func account(c *principal.Caller) fsm.AccountID { return fsm.AccountID(c.Account) }
 
 // arn is the ARN of a resource of the caller's account, for example of "instance/i-…".

@@ -150,7 +150,7 @@ func refusal(err error) error {
 }
 
 // supports refuses a request that sets a member besides the named ones and DryRun: what Hive cannot do it does not
-// pretend to do. in is a pointer to the SDK's input struct. Empty lists and false count as not set.
+// pretend to do. in is a pointer to the SDK's input struct. Empty lists, empty texts, 0 and false count as not set.
 func supports(in any, members ...string) error {
 	v := reflect.ValueOf(in).Elem()
 	for i := range v.NumField() {
@@ -169,7 +169,7 @@ func idle(v reflect.Value) bool {
 	case reflect.Slice, reflect.Map:
 		return v.Len() == 0
 	case reflect.Pointer:
-		return v.IsNil() || v.Elem().Kind() == reflect.Bool && !v.Elem().Bool()
+		return v.IsNil() || v.Elem().IsZero()
 	}
 	return v.IsZero()
 }

@@ -51,7 +51,7 @@ func (r instanceRow) order() string {
 	return fsm.Key(r.Reservation, fmt.Sprintf("%06d", r.LaunchIndex), string(r.ID))
 }
 
-// instanceRows are the account's instances in their order: those of ids, or all.
+// instanceRows are the account's instances: those of ids, or all.
 func instanceRows(v *fsm.View, owner fsm.AccountID, ids []string) ([]instanceRow, error) {
 	var out []instanceRow
 	if len(ids) == 0 {
@@ -69,7 +69,6 @@ func instanceRows(v *fsm.View, owner fsm.AccountID, ids []string) ([]instanceRow
 			out = append(out, newInstanceRow(v, i))
 		}
 	}
-	slices.SortFunc(out, func(a, b instanceRow) int { return strings.Compare(a.order(), b.order()) })
 	return out, nil
 }
 
@@ -101,27 +100,14 @@ func (s *Service) DescribeInstances(ctx context.Context, c *principal.Caller, in
 	if len(in.InstanceIds) > 0 && in.MaxResults != nil {
 		return nil, bad(codeCombination, "The parameter instancesSet cannot be used with the parameter maxResults")
 	}
-	matches, err := s.instanceFilters().compile(in.Filters)
-	if err != nil {
-		return nil, err
-	}
-	p, err := newPage(c.Account, "DescribeInstances", in, in.MaxResults, in.NextToken, usual)
-	if err != nil {
-		return nil, err
-	}
-	if err := dryRun(in.DryRun); err != nil {
-		return nil, err
-	}
-	var rows []instanceRow
-	err = s.read(ctx, func(v *fsm.View) (err error) {
-		rows, err = instanceRows(v, account(c), in.InstanceIds)
-		return err
+	rows, next, err := list(ctx, s, c, listing[instanceRow]{
+		op: "DescribeInstances", in: in, filters: in.Filters, maxResults: in.MaxResults, token: in.NextToken, dry: in.DryRun,
+		table: s.instanceFilters(), order: instanceRow.order,
+		rows: func(v *fsm.View) ([]instanceRow, error) { return instanceRows(v, account(c), in.InstanceIds) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	rows = slices.DeleteFunc(rows, func(r instanceRow) bool { return !matches(r) })
-	rows, next := turn(p, rows, instanceRow.order)
 	return &sdk.DescribeInstancesOutput{NextToken: next, Reservations: s.reservations(rows)}, nil
 }
 

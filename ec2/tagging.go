@@ -103,36 +103,13 @@ var tagFilters = filterTable[tagRow]{
 
 // DescribeTags tells of tags, in order of resource and key.
 func (s *Service) DescribeTags(ctx context.Context, c *principal.Caller, in *sdk.DescribeTagsInput) (*sdk.DescribeTagsOutput, error) {
-	matches, err := tagFilters.compile(in.Filters)
-	if err != nil {
-		return nil, err
-	}
-	p, err := newPage(c.Account, "DescribeTags", in, in.MaxResults, in.NextToken, usual)
-	if err != nil {
-		return nil, err
-	}
-	if err := dryRun(in.DryRun); err != nil {
-		return nil, err
-	}
-	var rows []tagRow
-	err = s.read(ctx, func(v *fsm.View) error {
-		for id, r := range fsm.TaggedResources(v) {
-			if r.Account != account(c) {
-				continue
-			}
-			kind, _ := resourceOf(id)
-			for _, t := range r.Tags {
-				if row := (tagRow{t, id, kind.tagType}); matches(row) {
-					rows = append(rows, row)
-				}
-			}
-		}
-		return nil
+	rows, next, err := list(ctx, s, c, listing[tagRow]{
+		op: "DescribeTags", in: in, filters: in.Filters, maxResults: in.MaxResults, token: in.NextToken, dry: in.DryRun,
+		table: tagFilters, order: tagRow.order, rows: func(v *fsm.View) ([]tagRow, error) { return tagRows(v, account(c)), nil },
 	})
 	if err != nil {
 		return nil, err
 	}
-	rows, next := turn(p, rows, tagRow.order)
 	out := &sdk.DescribeTagsOutput{NextToken: next, Tags: make([]types.TagDescription, 0, len(rows))}
 	for _, r := range rows {
 		out.Tags = append(out.Tags, types.TagDescription{
@@ -140,4 +117,19 @@ func (s *Service) DescribeTags(ctx context.Context, c *principal.Caller, in *sdk
 		})
 	}
 	return out, nil
+}
+
+// tagRows are all tags of an account's resources.
+func tagRows(v *fsm.View, owner fsm.AccountID) []tagRow {
+	var out []tagRow
+	for id, r := range fsm.TaggedResources(v) {
+		if r.Account != owner {
+			continue
+		}
+		kind, _ := resourceOf(id)
+		for _, t := range r.Tags {
+			out = append(out, tagRow{t, id, kind.tagType})
+		}
+	}
+	return out
 }
