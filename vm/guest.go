@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -30,6 +31,7 @@ type guest struct {
 	seen    map[string]time.Time // last time that an event was recorded
 	drained time.Time            // when the console was last read
 	failure string               // last error, so that it is logged once
+	open    bool                 // this daemon has opened the volumes that the guest had when it was found
 	left    bool                 // ran when the goroutine ended; read after that
 
 	mu   sync.Mutex // guards what follows
@@ -174,8 +176,28 @@ func (g *guest) step(ctx context.Context) (wait time.Duration, done bool, err er
 	case g.proc == nil || g.proc.Gone():
 		return 0, false, g.settle(ctx, r)
 	}
+	openErr := g.reopen(ctx)
 	wait, err = g.tend(ctx, r)
-	return wait, false, err
+	if openErr != nil {
+		wait = sooner(wait, retry)
+	}
+	return wait, false, errors.Join(openErr, err)
+}
+
+// reopen opens the volumes of a guest that a daemon before this one left running: until then it waits for its disks, also
+// when it is to shut itself down. A volume that is to be taken from it may not open any more, and is taken by tend.
+func (g *guest) reopen(ctx context.Context) error {
+	if g.open {
+		return nil
+	}
+	var errs []error
+	for id, generation := range g.st.Volumes {
+		if _, _, err := g.a.cfg.Volumes.Attach(ctx, id, generation); err != nil {
+			errs = append(errs, fmt.Errorf("open volume %s again: %w", id, err))
+		}
+	}
+	g.open = len(errs) == 0
+	return errors.Join(errs...)
 }
 
 // tend does what a guest with a process needs.
