@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"hive/fsm"
@@ -208,18 +207,4 @@ func privateName(region, address string) string {
 		domain = "ec2.internal"
 	}
 	return "ip-" + strings.ReplaceAll(address, ".", "-") + "." + domain
-}
-
-// ZoneID is AWS's other name of a zone of the cluster; empty when its state cannot be read now.
-func (s *Service) ZoneID(zone string) string {
-	var zones []string
-	if err := s.cfg.Control.View(func(v *fsm.View) error { zones = zonesOf(v); return nil }); err != nil {
-		return ""
-	}
-	return zoneID(s.cfg.Region, zone, zones)
-}
-
-// zoneID is AWS's other name of a zone: the same in all accounts. The region's name is kept whole: it is ours.
-func zoneID(region, zone string, zones []string) string {
-	return region + "-az" + strconv.Itoa(slices.Index(zones, zone)+1)
 }
