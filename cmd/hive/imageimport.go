@@ -38,7 +38,7 @@ Examples:
   hive image import debian-12-generic-amd64.qcow2 --name debian-12
   hive image import disk.raw --name mine --boot-mode legacy-bios --output json`,
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "name", Required: true, Usage: "`NAME` of the image", Destination: &o.name},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of the image", Destination: &o.name},
 			&cli.StringFlag{Name: "description", Usage: "`TEXT` of the image", Destination: &o.description},
 			&cli.StringFlag{Name: "boot-mode", Usage: "uefi or legacy-bios `MODE` (default: as the disk is made)", Destination: &o.boot},
 			&cli.StringFlag{Name: "arch", Value: "x86_64", Usage: "x86_64 or arm64 `ARCHITECTURE`", Destination: &o.arch},
@@ -64,6 +64,8 @@ func runImageImport(c *cli.Context, o importOptions) error {
 		return err
 	}
 	switch {
+	case o.name == "":
+		return usagef("an image needs a name: give one with --name")
 	case o.arch != "x86_64" && o.arch != "arm64":
 		return usagef("--arch %q: give x86_64 or arm64", o.arch)
 	case o.boot != "" && o.boot != bootUEFI && o.boot != bootBIOS:
