@@ -58,8 +58,7 @@ func (c *cache) resize(limit int64) {
 }
 
 func (c *cache) shard(k cacheKey) *cacheShard {
-	h := (k.block>>shardShift)*0x9e3779b1 + k.volume*0x85ebca6b
-	return &c.shards[h>>28]
+	return &c.shards[(k.block>>shardShift+k.volume*5)%cacheShards]
 }
 
 // inShards cuts blocks [first, end) into runs that lie in one shard.
@@ -286,17 +285,17 @@ type CacheClaim struct {
 	Memory int64 // of the instance that has it, bytes; 0 for none
 }
 
-// CacheBytes is how much memory the block cache of a node may use, in bytes: for each open volume a quarter of its
-// instance's memory or 1/32 of the volume, whichever is less, but 16 MiB at least and 1 GiB at most; together 32 MiB at
-// least and an eighth of the host's memory at most.
+// CacheBytes is how much memory the block cache of a node may use, in bytes: for each open volume its size, but at most half
+// of its instance's memory and at most 1 GiB; together 32 MiB at least and an eighth of the host's memory at most. It is
+// taken as blocks are read and written, and what was not used for longest goes first, whichever volume it is of.
 func CacheBytes(host int64, volumes []CacheClaim) int64 {
 	var total int64
 	for _, v := range volumes {
-		claim := v.Size / 32
+		claim := min(v.Size, 1<<30)
 		if v.Memory > 0 {
-			claim = min(claim, v.Memory/4)
+			claim = min(claim, v.Memory/2)
 		}
-		total += min(max(claim, 16<<20), 1<<30)
+		total += claim
 	}
 	return min(max(total, 32<<20), max(host/8, 32<<20))
 }

@@ -65,7 +65,7 @@ func (p *page) memory() int64 { return int64(len(p.chunks))*40 + int64(len(p.ext
 func (p *page) each(start, end uint32, yield func(extent) bool) {
 	i := sort.Search(len(p.extents), func(i int) bool { return p.extents[i].end() > start })
 	for _, e := range p.extents[i:] {
-		if e.start >= end {
+		if e.start >= end || start >= end {
 			return
 		}
 		if cut := max(e.start, start) - e.start; cut > 0 {
