@@ -198,7 +198,7 @@ func imageOut(r imageRow) types.Image {
 	out := types.Image{
 		ImageId: aws.String(string(r.ID)), ImageLocation: aws.String(r.location()), Name: aws.String(r.Name), OwnerId: aws.String(string(r.Account)),
 		State: r.state, Public: aws.Bool(r.Public), Architecture: types.ArchitectureValues(r.Arch), ImageType: types.ImageTypeValuesMachine,
-		CreationDate: aws.String(moment(r.Created)[0]), EnaSupport: aws.Bool(true), Hypervisor: types.HypervisorTypeXen, SriovNetSupport: aws.String("simple"),
+		CreationDate: aws.String(timeOf(r.Created).Format("2006-01-02T15:04:05.000Z")), EnaSupport: aws.Bool(true), Hypervisor: types.HypervisorTypeXen, SriovNetSupport: aws.String("simple"),
 		RootDeviceName: aws.String(r.RootDevice), RootDeviceType: types.DeviceTypeEbs, VirtualizationType: types.VirtualizationTypeHvm,
 		BootMode: types.BootModeValues(r.BootMode), ImdsSupport: types.ImdsSupportValues(r.imds()), PlatformDetails: aws.String("Linux/UNIX"),
 		UsageOperation: aws.String("RunInstances"), Tags: tagsOut(r.tags), BlockDeviceMappings: make([]types.BlockDeviceMapping, 0, len(r.Mappings)),
