@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -97,19 +98,21 @@ func (d *Dataplane) Run(ctx context.Context) error {
 	close(d.ready)
 	tick := time.NewTicker(d.cfg.Every)
 	defer tick.Stop()
-	said := ""
+	said, look := "", true
 	for ctx.Err() == nil {
 		changed := d.cfg.Control.Changed()
-		err := d.reconcile()
+		err := d.reconcile(look)
 		if text := fmt.Sprint(err); err != nil && text != said {
 			d.cfg.Log.Error("the network is not as wanted", "error", err)
 			said = text
 		} else if err == nil {
 			said = ""
 		}
+		look = true
 		select {
 		case <-ctx.Done():
 		case <-changed:
+			look = err != nil
 		case <-tick.C:
 		case <-d.wake:
 		}
@@ -169,7 +172,8 @@ func (d *Dataplane) mtuTo(ip netip.Addr) int {
 }
 
 // reconcile makes every namespace as wanted and removes those that nobody wants. What fails does not keep the rest.
-func (d *Dataplane) reconcile() error {
+// Without look, a namespace of which nothing else is wanted than before is believed to be so.
+func (d *Dataplane) reconcile(look bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	want, err := d.wanted()
@@ -180,6 +184,9 @@ func (d *Dataplane) reconcile() error {
 	names := map[string]bool{}
 	for _, w := range want.Spaces {
 		names[d.spaceName(w.VPC)] = true
+		if s := d.spaces[w.VPC]; !look && s != nil && reflect.DeepEqual(s.want, w) {
+			continue
+		}
 		if _, err := d.ensure(w); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", w.VPC, err))
 		}
@@ -188,6 +195,7 @@ func (d *Dataplane) reconcile() error {
 		if !names[s.name] {
 			errs = append(errs, d.remove(s))
 			delete(d.spaces, id)
+			d.cfg.Log.Info("a VPC is not on this node any more", "vpc", id, "namespace", s.name)
 		}
 	}
 	return errors.Join(append(errs, d.removeStrays(names))...)
@@ -202,6 +210,7 @@ func (d *Dataplane) ensure(want vpc.Space) (*space, error) {
 			return nil, err
 		}
 		d.spaces[want.VPC] = s
+		d.cfg.Log.Info("a VPC is on this node", "vpc", want.VPC, "namespace", s.name)
 	}
 	if err := s.apply(want); err != nil {
 		return s, err
@@ -236,6 +245,9 @@ func (d *Dataplane) Plug(ctx context.Context, id fsm.InterfaceID) (tap *os.File,
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.run.Err(); err != nil {
+		return nil, 0, err
+	}
 	want, err := d.wanted()
 	if err != nil {
 		return nil, 0, err

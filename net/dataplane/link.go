@@ -29,7 +29,7 @@ var sysctls = [][2]string{
 // sysctlsOf are those of one link.
 func sysctlsOf(link string, tap bool) [][2]string {
 	conf := "net/ipv4/conf/" + link
-	out := [][2]string{{conf + "/rp_filter", "0"}, {conf + "/send_redirects", "0"}}
+	out := [][2]string{{conf + "/forwarding", "1"}, {conf + "/rp_filter", "0"}, {conf + "/send_redirects", "0"}}
 	if tap {
 		out = append(out, [2]string{conf + "/proxy_arp", "1"}, [2]string{"net/ipv4/neigh/" + link + "/proxy_delay", "0"})
 	}

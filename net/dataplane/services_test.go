@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -175,4 +176,34 @@ func TestAWrongTagIsRefused(t *testing.T) {
 			t.Errorf("%q: %v", tag, err)
 		}
 	}
+}
+
+func TestAGuestCannotTakeAllConnections(t *testing.T) {
+	w := nettest.New(t, "n1")
+	w.Account(1)
+	a := nettest.Guest{Account: 1, Node: "n1", Address: "172.31.0.5", Number: 1}
+	b := nettest.Guest{Account: 1, Node: "n1", Address: "172.31.0.6", Number: 2}
+	w.Launch(a)
+	w.Launch(b)
+	n := alone(t, w)
+	greedy, other := ready(t, n, a), ready(t, n, b)
+	var held []net.Conn
+	for range maxConns {
+		conn, err := greedy.dial("tcp4", "169.254.169.254:80", deadline)
+		must(t, err)
+		defer conn.Close()
+		held = append(held, conn)
+	}
+	more, err := greedy.dial("tcp4", "169.254.169.254:80", deadline)
+	must(t, err)
+	defer more.Close()
+	must(t, more.SetDeadline(time.Now().Add(deadline)))
+	if _, err := more.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("one more than %d connections: %v", maxConns, err)
+	}
+	if status, _ := other.get("GET", "http://169.254.169.254/latest/meta-data/instance-id"); status != 200 {
+		t.Errorf("another guest: %d", status)
+	}
+	must(t, held[0].Close())
+	eventually(t, greedy.token)
 }

@@ -169,10 +169,11 @@ func listen(s *space) (listeners, error) {
 		if l.dhcp, err = dhcp.Listen(); err != nil {
 			return err
 		}
-		metadata := net.TCPAddrFromAddrPort(netip.AddrPortFrom(vpc.MetadataAddress(), 80))
-		if l.metadata, err = net.ListenTCP("tcp4", metadata); err != nil {
+		web, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(vpc.MetadataAddress(), 80)))
+		if err != nil {
 			return fmt.Errorf("metadata: %w", err)
 		}
+		l.metadata = limit(web)
 		for _, a := range s.want.Zone.Servers {
 			packet, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 53)))
 			if err != nil {
@@ -183,7 +184,7 @@ func listen(s *space) (listeners, error) {
 			if err != nil {
 				return fmt.Errorf("dns: %w", err)
 			}
-			l.streams = append(l.streams, stream)
+			l.streams = append(l.streams, limit(stream))
 		}
 		return nil
 	})

@@ -180,8 +180,10 @@ func TestAGuestCannotSpeakForAnother(t *testing.T) {
 	w.Account(1)
 	a := nettest.Guest{Account: 1, Node: "n1", Address: "172.31.0.5", Number: 1}
 	b := nettest.Guest{Account: 1, Node: "n1", Address: "172.31.0.6", Number: 2}
+	c := nettest.Guest{Account: 1, Node: "n1", Address: "172.31.0.7", Number: 3} // whose group lets it speak to b
 	w.Launch(a)
 	w.Launch(b)
+	w.Launch(c)
 	n := alone(t, w)
 	x, y := ready(t, n, a), ready(t, n, b)
 	x.reaches(y)
@@ -216,9 +218,10 @@ func TestAGuestCannotSpeakForAnother(t *testing.T) {
 			}
 		}
 	}
-	setup("ip addr add 172.31.0.99/32 dev eth0", "ip route add 172.31.0.6 dev eth0 src 172.31.0.99")
+	router := "ip neigh replace 172.31.0.6 lladdr " + vpc.RouterMAC + " dev eth0" // it need not ask
+	setup("ip addr add 172.31.0.7/32 dev eth0", "ip route add 172.31.0.6 dev eth0 src 172.31.0.7", router)
 	send("another address")
-	setup("ip route del 172.31.0.6", "ip addr del 172.31.0.99/32 dev eth0", "ip link set eth0 address 02:00:00:00:99:99")
+	setup("ip route del 172.31.0.6", "ip addr del 172.31.0.7/32 dev eth0", "ip link set eth0 address 02:00:00:00:99:99", router)
 	send("another MAC")
 	setup("ip link set eth0 address "+a.MAC(), "ip route replace default via 172.31.0.1")
 	for said := ""; said == ""; { // until what is true has come through: what came before it would have been heard

@@ -23,7 +23,13 @@ func Listen() (*net.UDPConn, error) {
 	raw, err := conn.SyscallConn()
 	if err == nil {
 		var set error
-		err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1) })
+		err = raw.Control(func(fd uintptr) {
+			set = errors.Join(
+				unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1),
+				// A tap leaves checksums to be filled in by hardware that is not there; clients that read raw frames then
+				// see a wrong one. None at all is right in UDP over IPv4.
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_NO_CHECK, 1))
+		})
 		err = errors.Join(err, set)
 	}
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -181,7 +182,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, i Instance) {
 
 // setTTL sets how many hops the packets of the answer live. A connection that is not TCP has none.
 func setTTL(r *http.Request, ttl int) error {
-	conn, ok := r.Context().Value(connKey{}).(*net.TCPConn)
+	conn, ok := r.Context().Value(connKey{}).(syscall.Conn)
 	if !ok {
 		return nil
 	}
