@@ -84,6 +84,9 @@ func attachable(v *fsm.View, x fsm.Volume, instance fsm.InstanceID, device strin
 			return invalid("Invalid value '%s' for unixDevice. Attachment point %s is already in use", device, device)
 		}
 	}
+	if len(fsm.VolumesOf(v, instance)) >= maxAttachments {
+		return errAttachments()
+	}
 	return nil
 }
 

@@ -58,7 +58,14 @@ func devicesOf(v *fsm.View, l *launch, image fsm.Image) ([]device, error) {
 			return nil, err
 		}
 	}
+	if len(out) > maxAttachments {
+		return nil, errAttachments()
+	}
 	return out, nil
+}
+
+func errAttachments() *protocol.Error {
+	return bad("AttachmentLimitExceeded", "An instance can have %d volumes at most.", maxAttachments)
 }
 
 // deviceOf is a device as the image has it.

@@ -37,7 +37,7 @@ func (t instanceType) bootModes() []types.BootModeType {
 }
 
 // maxAttachments is how many volumes an instance can have, its root volume included: as many as its machine has ports.
-const maxAttachments = 28
+const maxAttachments = 24
 
 // typeFilters are the filters of DescribeInstanceTypes. Source: its page in the Amazon EC2 API Reference.
 var typeFilters = filterTable[instanceType]{names: map[string]func(instanceType) []string{

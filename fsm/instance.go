@@ -352,10 +352,11 @@ func (c *RebootInstance) Check(v *View) error {
 	return err
 }
 
-// Record counts.
+// Record counts. What was wrong with the guest is over with it.
 func (c *RebootInstance) Record(w *Writer) {
 	i, _ := Instances.Get(&w.View, c.ID)
 	i.Reboots++
+	i.Events = nil
 	Instances.Put(w, c.ID, i)
 }
 

@@ -40,13 +40,21 @@ var keys = map[string]source{
 	"s3:max-keys":        fromContext("s3:max-keys"),
 	"iam:policyarn":      fromContext("iam:policyarn"),
 	"iam:awsservicename": fromContext("iam:awsservicename"),
+	"aws:tagkeys":        fromContext("aws:tagkeys"),
+	"ec2:createaction":   fromContext("ec2:createaction"),
+	"ec2:instancetype":   fromContext("ec2:instancetype"),
+	"ec2:region":         fromContext("ec2:region"),
 }
 
-// principalTag begins the keys of the caller's tags.
-const principalTag = "aws:principaltag/"
+// What the keys of the caller's tags, and of tags that a request carries, begin with.
+const (
+	principalTag = "aws:principaltag/"
+	requestTag   = "aws:requesttag/"
+)
 
 func knownKey(key string) bool {
-	return keys[key] != nil || len(key) > len(principalTag) && strings.HasPrefix(key, principalTag)
+	return keys[key] != nil || len(key) > len(principalTag) && strings.HasPrefix(key, principalTag) ||
+		len(key) > len(requestTag) && strings.HasPrefix(key, requestTag)
 }
 
 // values are the request's values of a condition key in lower case; none when it is absent.

@@ -76,7 +76,7 @@ func TestDocumentsThatAreNotUnderstoodAreRefused(t *testing.T) {
 		"null if exists":             st(ok + `,"Condition":{"NullIfExists":{"aws:username":"true"}}`),
 		"quantified null":            st(ok + `,"Condition":{"ForAnyValue:Null":{"aws:username":"true"}}`),
 		"operator of a string":       st(ok + `,"Condition":{"StringEquals":"x"}`),
-		"key not known":              st(ok + `,"Condition":{"StringEquals":{"ec2:Region":"x"}}`),
+		"key not known":              st(ok + `,"Condition":{"StringEquals":{"ec2:Vpc":"x"}}`),
 		"tag key without a name":     st(ok + `,"Condition":{"StringEquals":{"aws:PrincipalTag/":"x"}}`),
 		"key of no values":           st(ok + `,"Condition":{"StringEquals":{"aws:username":[]}}`),
 		"value an object":            st(ok + `,"Condition":{"StringEquals":{"aws:username":{}}}`),
