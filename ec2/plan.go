@@ -68,9 +68,12 @@ func (s *Service) members(v *fsm.View) []NodeInfo {
 
 // imageToRun is the image of a launch, whose type it fixes.
 func imageToRun(v *fsm.View, l *launch) (fsm.Image, error) {
-	image, ok := fsm.Images.Get(v, fsm.ImageID(l.image))
-	if !ok || !image.Public && image.Account != account(l.caller) {
-		return image, notFound(l.image)
+	image, err := visibleImage(v, account(l.caller), fsm.ImageID(l.image))
+	if err != nil {
+		return image, err
+	}
+	if state := stateOfImage(v, image); state != types.ImageStateAvailable {
+		return image, bad("InvalidAMIID.Unavailable", "The image ID '%s' is not available: it is %s.", l.image, state)
 	}
 	if l.typ.Name == "" {
 		l.typ, _ = typeNamed(defaultType(image.Arch))

@@ -139,8 +139,9 @@ func (i imageClient) startSnapshot(ctx context.Context, d *disk, name string) (s
 		return "", err
 	}
 	var answer struct{ SnapshotId string }
-	header := http.Header{"Content-Type": {"application/json"}}
-	err = i.explain(i.JSON(ctx, "ebs", http.MethodPost, "/snapshots", header, body, &answer))
+	err = i.explain(i.JSON(ctx, awscall.Request{
+		Service: "ebs", Method: http.MethodPost, Path: "/snapshots", Header: http.Header{"Content-Type": {"application/json"}}, Body: body,
+	}, &answer))
 	return answer.SnapshotId, err
 }
 

@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"hive/internal/awscall"
 	"hive/vm/image"
 )
 
@@ -22,6 +24,9 @@ const (
 	headerChanged  = "X-Amz-Changedblockscount"
 	headerChecksum = "X-Amz-Checksum"
 )
+
+// completeWithin is how long the node may take to bring what was sent from its log into its chunks.
+const completeWithin = 15 * time.Minute
 
 // blockRun is blocks [from, to) of a disk that may hold other bytes than zeroes.
 type blockRun struct{ from, to int64 }
@@ -80,8 +85,10 @@ func (i imageClient) upload(ctx context.Context, out output, d *disk, snapshot s
 	if err := group.Wait(); err != nil {
 		return 0, err
 	}
-	header := http.Header{headerChanged: {strconv.FormatInt(sent, 10)}}
-	err = i.explain(i.JSON(ctx, "ebs", http.MethodPost, "/snapshots/completion/"+snapshot, header, nil, nil))
+	err = i.explain(i.JSON(ctx, awscall.Request{
+		Service: "ebs", Method: http.MethodPost, Path: "/snapshots/completion/" + snapshot, Within: completeWithin,
+		Header: http.Header{headerChanged: {strconv.FormatInt(sent, 10)}},
+	}, nil))
 	return sent * blockSize, err
 }
 
@@ -113,8 +120,9 @@ func (i imageClient) uploadBlock(ctx context.Context, d *disk, snapshot string, 
 		headerChecksum: {base64.StdEncoding.EncodeToString(sum[:])}, "X-Amz-Checksum-Algorithm": {"SHA256"},
 		"X-Amz-Data-Length": {strconv.Itoa(blockSize)}, "Content-Type": {"application/octet-stream"},
 	}
-	path := fmt.Sprintf("/snapshots/%s/blocks/%d", snapshot, index)
-	return true, i.explain(i.JSON(ctx, "ebs", http.MethodPut, path, header, block, nil))
+	return true, i.explain(i.JSON(ctx, awscall.Request{
+		Service: "ebs", Method: http.MethodPut, Path: fmt.Sprintf("/snapshots/%s/blocks/%d", snapshot, index), Header: header, Body: block,
+	}, nil))
 }
 
 func isZero(b []byte) bool {

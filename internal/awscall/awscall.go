@@ -5,6 +5,7 @@ package awscall
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -60,11 +61,10 @@ type Client struct {
 
 // How requests are tried again.
 const (
-	attempts    = 10
-	firstPause  = 200 * time.Millisecond
-	longest     = 5 * time.Second
-	attemptTime = time.Minute
-	maxAnswer   = 16 << 20 // bytes
+	attempts   = 10
+	firstPause = 200 * time.Millisecond
+	longest    = 5 * time.Second
+	maxAnswer  = 16 << 20 // bytes
 )
 
 // New is a Client. clock is time.Now.
@@ -101,7 +101,7 @@ func (c *Client) Query(ctx context.Context, service, version, action string, par
 		form[name] = values
 	}
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}
-	answer, err := c.send(ctx, request{service, http.MethodPost, "/", header, []byte(form.Encode())})
+	answer, err := c.send(ctx, Request{Service: service, Method: http.MethodPost, Path: "/", Header: header, Body: []byte(form.Encode())})
 	if err == nil && out != nil {
 		if err = xml.Unmarshal(answer, out); err != nil {
 			err = fmt.Errorf("%s: the answer cannot be read: %w", action, err)
@@ -110,26 +110,28 @@ func (c *Client) Query(ctx context.Context, service, version, action string, par
 	return err
 }
 
-// JSON asks for an operation of a REST-JSON service and reads the JSON of its answer into out, nil for none.
-func (c *Client) JSON(ctx context.Context, service, method, path string, header http.Header, body []byte, out any) error {
-	answer, err := c.send(ctx, request{service, method, path, header, body})
+// JSON sends a request of a REST-JSON service and reads the JSON of its answer into out, nil for none.
+func (c *Client) JSON(ctx context.Context, r Request, out any) error {
+	answer, err := c.send(ctx, r)
 	if err == nil && out != nil {
 		if err = json.Unmarshal(answer, out); err != nil {
-			err = fmt.Errorf("%s %s: the answer cannot be read: %w", method, path, err)
+			err = fmt.Errorf("%s %s: the answer cannot be read: %w", r.Method, r.Path, err)
 		}
 	}
 	return err
 }
 
-type request struct {
-	service, method, path string
-	header                http.Header
-	body                  []byte
+// Request is one request to a service.
+type Request struct {
+	Service, Method, Path string
+	Header                http.Header
+	Body                  []byte
+	Within                time.Duration // one try's time; 0 is a minute
 }
 
 // send tries a request until it is answered or there is no use in it. The operations are such that asking twice does no
 // harm.
-func (c *Client) send(ctx context.Context, r request) ([]byte, error) {
+func (c *Client) send(ctx context.Context, r Request) ([]byte, error) {
 	pause := firstPause
 	for try := 1; ; try++ {
 		answer, err := c.attempt(ctx, r)
@@ -165,18 +167,18 @@ func isNoHost(err error) bool {
 	return errors.As(err, &dns) && dns.IsNotFound
 }
 
-func (c *Client) attempt(ctx context.Context, r request) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+func (c *Client) attempt(ctx context.Context, r Request) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.Within, time.Minute))
 	defer cancel()
 	base := c.cfg.Endpoint
 	if c.cfg.Socket != "" {
-		base += "/" + r.service
+		base += "/" + r.Service
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, base+r.path, bytes.NewReader(r.body))
+	req, err := http.NewRequestWithContext(ctx, r.Method, base+r.Path, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range r.header {
+	for name, values := range r.Header {
 		req.Header[name] = values
 	}
 	if err := c.sign(ctx, req, r); err != nil {
@@ -198,13 +200,13 @@ func (c *Client) attempt(ctx context.Context, r request) ([]byte, error) {
 	return answer, nil
 }
 
-func (c *Client) sign(ctx context.Context, req *http.Request, r request) error {
+func (c *Client) sign(ctx context.Context, req *http.Request, r Request) error {
 	if c.cfg.Socket != "" {
 		return nil
 	}
-	sum := sha256.Sum256(r.body)
+	sum := sha256.Sum256(r.Body)
 	keys := aws.Credentials{AccessKeyID: c.cfg.AccessKey, SecretAccessKey: c.cfg.SecretKey, SessionToken: c.cfg.Token}
-	return c.signer.SignHTTP(ctx, keys, req, hex.EncodeToString(sum[:]), r.service, c.cfg.Region, c.clock())
+	return c.signer.SignHTTP(ctx, keys, req, hex.EncodeToString(sum[:]), r.Service, c.cfg.Region, c.clock())
 }
 
 // readError reads an error in any of the forms that services answer.
