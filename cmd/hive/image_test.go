@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -276,50 +275,5 @@ func TestImagesAreListed(t *testing.T) {
 	lines := strings.Split(stdout, "\n")
 	if code != 0 || len(lines) < 3 || !strings.HasPrefix(lines[1], "ami-1") || !strings.Contains(lines[2], "8 GiB") || !strings.Contains(lines[2], "true") {
 		t.Errorf("exit %d, %s%s", code, stdout, stderr)
-	}
-}
-
-func TestTheBootModeIsThatOfTheDisk(t *testing.T) {
-	// gpt is a disk of that sector size whose second entry has a type.
-	gpt := func(sector int, kind string) []byte {
-		disk := make([]byte, 40*sector)
-		header := disk[sector:]
-		copy(header, "EFI PART")
-		binary.LittleEndian.PutUint64(header[72:], 2)
-		binary.LittleEndian.PutUint32(header[80:], 128)
-		binary.LittleEndian.PutUint32(header[84:], 128)
-		copy(disk[2*sector:], strings.Repeat("x", 16))
-		copy(disk[2*sector+128:], kind)
-		return disk
-	}
-	broken := gpt(512, espType)
-	binary.LittleEndian.PutUint64(broken[512+72:], 1<<62)
-	for name, c := range map[string]struct {
-		disk       []byte
-		arch, want string
-	}{
-		"an ESP":                 {gpt(512, espType), "x86_64", bootUEFI},
-		"an ESP, large sectors":  {gpt(4096, espType), "x86_64", bootUEFI},
-		"GPT without one":        {gpt(512, strings.Repeat("y", 16)), "x86_64", bootBIOS},
-		"a broken GPT":           {broken, "x86_64", bootBIOS},
-		"a cut off GPT":          {gpt(512, espType)[:1100], "x86_64", bootBIOS},
-		"no partition table":     {make([]byte, 1<<20), "x86_64", bootBIOS},
-		"less than a sector":     {make([]byte, 100), "x86_64", bootBIOS},
-		"arm64 without anything": {make([]byte, 100), "arm64", bootUEFI},
-	} {
-		t.Run(name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "disk")
-			if err := os.WriteFile(file, c.disk, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			f, err := os.Open(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close() //nolint:errcheck // only read
-			if got, _, err := guessBoot(f, c.arch); got != c.want || err != nil {
-				t.Errorf("%s, %v, want %s", got, err, c.want)
-			}
-		})
 	}
 }
