@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"hive/fsm"
 	"hive/internal/admin"
+	"hive/internal/node"
 )
 
 func devCommand() *cli.Command {
@@ -226,7 +228,8 @@ func devStopCommand() *cli.Command {
 	var o devOptions
 	return &cli.Command{
 		Name: "stop", Usage: "stop all nodes, and wait until they are gone",
-		Description: `The data stays for the next start, unless --delete is given.
+		Description: `The data stays for the next start, unless --delete is given. Instances go on without their nodes, and
+wait for their disks until the next start; --delete ends them.
 
 Examples:
   hive dev stop
@@ -253,6 +256,11 @@ func runDevStop(c *cli.Context, o devOptions) error {
 		return err
 	}
 	if o.delete {
+		for _, n := range cl.all() {
+			if err := node.ClearMachine(ctx, n.dir, slog.New(slog.DiscardHandler)); err != nil {
+				return fmt.Errorf("what %s has left running: %w", n.name, err)
+			}
+		}
 		if err := os.RemoveAll(cl.dir); err != nil {
 			return err
 		}

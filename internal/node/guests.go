@@ -14,7 +14,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -37,6 +36,7 @@ import (
 	"hive/s3"
 	"hive/shard"
 	"hive/vm"
+	"hive/vm/image"
 )
 
 // guests are the services under EC2 and EBS, once they run: volumes, networks, instances.
@@ -236,7 +236,7 @@ func (v guestVolumes) Attach(ctx context.Context, id fsm.VolumeID, generation ui
 func (n *Node) openEC2(volumes *ebs.Manager, objects *s3.Service) (*ec2.Service, *ec2.Direct) {
 	service := ec2.New(ec2.Config{
 		Region: n.cfg.Region, Node: n.cfg.Node, Control: n.control, Nodes: n.hosts, Storage: volumes, Console: n.console,
-		Objects: objectReader{objects}.open, Scratch: n.dir.path("scratch"), Leader: n.control.IsLeader,
+		Objects: objectReader{objects}.open, ToRaw: image.ToRaw, Scratch: n.dir.path("scratch"), Leader: n.control.IsLeader,
 		Replicas: n.logCopies(), Clock: time.Now, Rand: rand.Reader, Log: n.log,
 	})
 	return service, ec2.NewDirect(service, snapshotBlocks{volumes})
@@ -304,24 +304,7 @@ func (n *Node) console(ctx context.Context, i fsm.Instance) ([]byte, time.Time, 
 		}
 		return agent.Console(ctx, i.ID)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+string(i.Node)+"/instance/"+url.PathEscape(string(i.ID))+"/console", nil)
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	resp, err := n.port.Client().Do(req)
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("console of %s on %s: %s: %s", i.ID, i.Node, resp.Status, body)
-	}
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	at, err := http.ParseTime(resp.Header.Get("Last-Modified"))
-	return body, at, err
+	return vm.FetchConsole(ctx, n.port.Client(), "https://"+string(i.Node), i.ID)
 }
 
 // guestStatus is what this node gives to instances; nil when it runs none.
