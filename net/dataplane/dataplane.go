@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -32,6 +31,8 @@ import (
 var (
 	ErrNotHere = errors.New("not on this node")
 	ErrConfig  = errors.New("configuration")
+
+	errNotYet = errors.New("the cluster's records are not here yet")
 )
 
 // Group is where the records are read.
@@ -67,7 +68,8 @@ type Dataplane struct {
 
 	mu     sync.Mutex // guards what follows, and every change of the network
 	spaces map[fsm.VPCID]*space
-	run    context.Context // Run's; servers end with it
+	known  map[fsm.NodeID]vpc.Underlay // where tunnels end, as last told
+	run    context.Context             // Run's; servers end with it
 }
 
 // New is a data plane whose tunnels reach the other nodes through the calling thread's network namespace.
@@ -102,7 +104,7 @@ func (d *Dataplane) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		changed := d.cfg.Control.Changed()
 		err := d.reconcile(look)
-		if text := fmt.Sprint(err); err != nil && text != said {
+		if text := fmt.Sprint(err); err != nil && !errors.Is(err, errNotYet) && text != said {
 			d.cfg.Log.Error("the network is not as wanted", "error", err)
 			said = text
 		} else if err == nil {
@@ -141,34 +143,17 @@ func (d *Dataplane) kick() {
 	}
 }
 
+// wanted is the wanted network. d.mu is held.
 func (d *Dataplane) wanted() (vpc.State, error) {
-	underlay := maps.Clone(d.cfg.Underlay())
-	if own, ok := underlay[d.cfg.Node]; ok && own.MTU == 0 {
-		own.MTU = d.mtuTo(own.IP)
-		underlay[d.cfg.Node] = own
-	}
 	var s vpc.State
 	err := d.cfg.Control.View(func(v *fsm.View) error {
-		s = vpc.Wanted(v, d.cfg.Node, underlay)
+		if _, ok := fsm.TheCluster(v); !ok {
+			return errNotYet
+		}
+		s = vpc.Wanted(v, d.cfg.Node, d.underlay(v))
 		return nil
 	})
 	return s, err
-}
-
-// mtuTo is the MTU of the link that has an address, 0 when none has it.
-func (d *Dataplane) mtuTo(ip netip.Addr) int {
-	addrs, err := d.home.AddrList(nil, netlink.FAMILY_V4)
-	if err != nil {
-		return 0
-	}
-	for _, a := range addrs {
-		if a.IP.Equal(ip.AsSlice()) {
-			if l, err := d.home.LinkByIndex(a.LinkIndex); err == nil {
-				return l.Attrs().MTU
-			}
-		}
-	}
-	return 0
 }
 
 // reconcile makes every namespace as wanted and removes those that nobody wants. What fails does not keep the rest.

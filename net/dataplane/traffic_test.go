@@ -365,7 +365,15 @@ func TestGuestsGoOnWhileTheDaemonStartsAgain(t *testing.T) {
 	must(t, err)
 	one.stop()
 	talk()
-	again := start(t, w, "n1", one.from, one.tag, one.cfg.Underlay())
+	two.stop() // and nobody tells the one where the other is
+	again := start(t, w, "n1", one.from, one.tag, nil)
+	eventually(t, func() error {
+		conn, err := again.Dial(t.Context(), b.ID(), 7)
+		if err == nil {
+			err = conn.Close()
+		}
+		return err
+	})
 	talk()
 	eventually(t, func() error {
 		conn, err := a.dial("tcp4", "169.254.169.254:80", deadline)

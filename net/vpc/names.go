@@ -47,8 +47,8 @@ func resolver(vpc netip.Prefix) netip.Addr { return router(vpc).Next() }
 
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
-// nodeMAC is the MAC of every tunnel's end on a node: all nodes compute the same.
-func nodeMAC(node fsm.NodeID) string {
+// NodeMAC is the MAC of every tunnel's end on a node: all nodes compute the same.
+func NodeMAC(node fsm.NodeID) string {
 	sum := sha256.Sum256([]byte("hive tunnel " + node))
 	return net.HardwareAddr{0x0e, sum[0], sum[1], sum[2], sum[3], sum[4]}.String()
 }

@@ -194,7 +194,7 @@ func (x *network) space(node fsm.NodeID, region string, underlay map[fsm.NodeID]
 	slices.SortFunc(s.Addresses, netip.Addr.Compare)
 	s.Addresses = slices.Compact(s.Addresses)
 	if own, ok := underlay[node]; ok {
-		s.Tunnel = &Tunnel{VNI: x.vpc.VNI, Local: own, MAC: nodeMAC(node)}
+		s.Tunnel = &Tunnel{VNI: x.vpc.VNI, Local: own, MAC: NodeMAC(node)}
 	}
 	for _, p := range x.ports {
 		switch far, ok := underlay[p.instance.Node]; {
@@ -221,7 +221,7 @@ func (s *Space) addLocal(p port, subnet netip.Prefix, region string) {
 }
 
 func (s *Space) addRemote(p port, far Underlay) {
-	mac := nodeMAC(p.instance.Node)
+	mac := NodeMAC(p.instance.Node)
 	s.Routes = append(s.Routes, Route{To: host(p.address), Link: tunnelLink})
 	s.Neighbours = append(s.Neighbours, Neighbour{Address: p.address, MAC: mac, Link: tunnelLink})
 	f := Forward{MAC: mac, IP: far.IP, Port: far.Port}
@@ -241,6 +241,9 @@ func guestMTU(underlay map[fsm.NodeID]Underlay) int {
 	}
 	return mtu - tunnelHeaders
 }
+
+// UnderlayMTU is the MTU of a path that carries guests' packets of this size.
+func UnderlayMTU(guest int) int { return guest + tunnelHeaders }
 
 func (x *network) zone(region string) Zone {
 	z := Zone{Servers: []netip.Addr{resolver(x.cidr), dnsAddress}, Domain: Domain(region), CIDR: x.cidr}

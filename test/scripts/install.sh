@@ -64,6 +64,8 @@ case $target in
     need 'command -v gcc && test -e /usr/include/stdlib.h' gcc libc6-dev # the race detector needs cgo
     need 'command -v ip' iproute2
     need 'command -v nft' nftables
+    need 'command -v sysctl' procps
+    need 'command -v openssl' openssl # verifies identity documents as guests would
     need 'command -v unshare && command -v mount' util-linux mount
     guests
     need 'command -v nbdinfo && command -v nbdcopy' libnbd-bin # clients of the volumes' server that are not ours
