@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -137,6 +138,38 @@ func TestLaunchesSpreadOverNodesUntilTheyAreFull(t *testing.T) {
 	}
 	_, err = r.client.RunInstances(t.Context(), launchOf(ami, "t3.nano", 1, 1))
 	wantCode(t, err, "InsufficientInstanceCapacity")
+}
+
+func TestLaunchesAtOncePromiseNoMoreThanThereIs(t *testing.T) {
+	r := newRig(t)
+	ami := r.image()
+	var mu sync.Mutex // guards what follows
+	addresses, full := map[string]bool{}, 0
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			out, err := r.client.RunInstances(t.Context(), launchOf(ami, "t3.medium", 1, 1)) // 4096 MiB: two on each node
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				wantCode(t, err, "InsufficientInstanceCapacity")
+				full++
+				return
+			}
+			addresses[*out.Instances[0].PrivateIpAddress] = true
+		})
+	}
+	all.Wait()
+	if len(addresses) != 6 || full != 14 {
+		t.Errorf("%d launches with addresses of their own, %d refused, want 6 and 14", len(addresses), full)
+	}
+	r.view(func(v *fsm.View) {
+		for _, n := range r.nodes {
+			if u := fsm.UseOf(v, n.ID); u.Memory != 8192 {
+				t.Errorf("%s promises %+v", n.ID, u)
+			}
+		}
+	})
 }
 
 func TestAZoneIsHonoured(t *testing.T) {

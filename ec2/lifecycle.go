@@ -129,6 +129,9 @@ func (s *Service) StopInstances(ctx context.Context, c *principal.Caller, in *sd
 		caller: c, ids: in.InstanceIds, dry: in.DryRun, verb: "stopped",
 		from: []string{fsm.InstancePending, fsm.InstanceRunning, fsm.InstanceStopping, fsm.InstanceStopped},
 		decide: func(_ *fsm.View, i fsm.Instance) (fsm.Command, error) {
+			if i.State == fsm.InstancePending && i.Boot == 1 {
+				return nil, bad("IncorrectInstanceState", "Instance '%s' cannot be stopped as it has never reached the 'running' state.", i.ID)
+			}
 			force := aws.ToBool(in.Force)
 			if i.State == fsm.InstanceStopped || i.State == fsm.InstanceStopping && (i.Force || !force) {
 				return nil, nil

@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -62,7 +63,7 @@ func (s *Service) RunInstances(ctx context.Context, c *principal.Caller, in *sdk
 	var ids []string
 	err = s.decide(ctx, func(v *fsm.View) (fsm.Command, error) {
 		if ids, err = made(v, l.once); err != nil || ids != nil {
-			return nil, err
+			return nil, cmp.Or(err, dryRun(in.DryRun))
 		}
 		cmd, err := s.plan(v, l)
 		if err != nil {

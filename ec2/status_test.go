@@ -152,7 +152,9 @@ func TestChangesOfInstancesAreRefusedInTheWordsOfEC2(t *testing.T) {
 	}
 	wantCode(t, start("i-xyz"), "InvalidInstanceID.Malformed")
 	wantCode(t, start("i-00000000000000000"), "InvalidInstanceID.NotFound")
-	_, err := r.client.StopInstances(ctx, &sdk.StopInstancesInput{InstanceIds: ids[:1], DryRun: aws.Bool(true)})
+	_, err := r.client.StopInstances(ctx, &sdk.StopInstancesInput{InstanceIds: ids[1:]}) // never ran
+	wantCode(t, err, "IncorrectInstanceState")
+	_, err = r.client.StopInstances(ctx, &sdk.StopInstancesInput{InstanceIds: ids[:1], DryRun: aws.Bool(true)})
 	wantCode(t, err, "DryRunOperation")
 	_, err = r.client.StopInstances(ctx, &sdk.StopInstancesInput{InstanceIds: ids[:1], Hibernate: aws.Bool(true)})
 	wantCode(t, err, "UnsupportedOperation")
