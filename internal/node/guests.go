@@ -237,10 +237,15 @@ func (n *Node) openEC2(volumes *ebs.Manager, objects *s3.Service) (*ec2.Service,
 	service := ec2.New(ec2.Config{
 		Region: n.cfg.Region, Node: n.cfg.Node, Control: n.control, Nodes: n.hosts, Storage: volumes, Console: n.console,
 		Objects: objectReader{objects}.open, ToRaw: image.ToRaw, Scratch: n.dir.path("scratch"), Leader: n.control.IsLeader,
-		Replicas: n.logCopies(), Clock: time.Now, Rand: rand.Reader, Log: n.log,
+		Replicas: n.logCopies(), NodeLostAfter: nodeLostAfter, Clock: time.Now, Rand: rand.Reader, Log: n.log,
 	})
 	return service, ec2.NewDirect(service, snapshotBlocks{volumes})
 }
+
+// nodeLostAfter is how long gossip must tell of a node as dead before the cluster ends what that node was asked to end:
+// a stop, a termination, a detachment. Its volumes' next owners have higher generations, so nothing that it still
+// does counts.
+const nodeLostAfter = 15 * time.Second
 
 // logCopies is how many copies the settings want of a volume's log.
 func (n *Node) logCopies() int {

@@ -13,11 +13,13 @@ import (
 	"os"
 	"strings"
 
+	"hive/awsd/ebsapi"
 	"hive/awsd/ec2api"
 	"hive/awsd/iamapi"
 	"hive/awsd/protocol"
 	"hive/awsd/s3api"
 	"hive/awsd/stsapi"
+	"hive/ec2"
 	"hive/iam"
 	"hive/s3"
 )
@@ -35,11 +37,13 @@ type service struct {
 
 // services are bound as internal/node binds them; handlers are looked up and never called.
 func services() []service {
+	machines := ec2.New(ec2.Config{})
 	return []service{
 		{"S3", s3api.API(), s3api.Bind(s3.New(s3.Config{})), "`NotImplemented`, status 501"},
 		{"IAM", iamapi.API(), iamapi.Bind(iam.New(iam.Config{})), "`InvalidAction`, status 400"},
 		{"STS", stsapi.API(), stsapi.Bind(iam.STS{}), "`InvalidAction`, status 400"},
-		{"EC2", ec2api.API(), ec2api.Bind(nil), "`UnsupportedOperation`, status 400"},
+		{"EC2", ec2api.API(), ec2api.Bind(machines), "`UnsupportedOperation`, status 400"},
+		{"EBS direct APIs", ebsapi.API(), ebsapi.Bind(ec2.NewDirect(machines, nil)), "`UnknownOperationException`, status 404"},
 	}
 }
 
