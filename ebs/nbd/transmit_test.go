@@ -302,3 +302,40 @@ func TestBlockStatusJoinsExtentsAndStopsWhereAsked(t *testing.T) {
 		t.Errorf("%d numbers in one answer", len(got))
 	}
 }
+
+// TestRequestsSentInOneGoAreAllCarriedOut: they come in any pieces, and lie across the ends of the server's buffers.
+func TestRequestsSentInOneGoAreAllCarriedOut(t *testing.T) {
+	for _, d := range []nbd.Device{nbdtest.NewMemory(64 * mib), newSlow(64*mib, nil)} {
+		s := serve(t, one(d))
+		c := s.dial(t).enter("disk", false)
+		data := noise(9, 16*mib)
+		var asks []ask
+		off := uint64(0)
+		for i := 0; off+70_000 < uint64(len(data)); i++ {
+			n := uint32(1+i*37%136) * 512 // up to 68 KiB
+			asks = append(asks, ask{cmd: cmdWrite, handle: uint64(i), off: off, n: n, data: data[off : off+uint64(n)]})
+			off += uint64(n)
+		}
+		go func() {
+			var p []byte
+			for _, a := range asks {
+				p = append(p, a.bytes()...)
+			}
+			if _, err := c.Write(p); err != nil {
+				t.Error(err)
+			}
+		}()
+		seen := map[uint64]bool{}
+		for range asks {
+			handle, code := c.simple()
+			if code != 0 || seen[handle] {
+				t.Fatal(handle, code)
+			}
+			seen[handle] = true
+		}
+		if !bytes.Equal(c.reads(0, uint32(off)), data[:off]) {
+			t.Error("other bytes came back")
+		}
+		s.stop()
+	}
+}
