@@ -144,6 +144,7 @@ func hiveCall(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func sparseDisk(t *testing.T) (file string, content []byte) {
 	t.Helper()
 	content = make([]byte, 20*blockSize+513)
+	copy(content[510:], "\x55\xaa") // the boot record's signature
 	copy(content[3*blockSize-7:], "over the edge of blocks")
 	copy(content[len(content)-3:], "end")
 	content[11*blockSize+12345] = 1
@@ -173,7 +174,7 @@ func TestADiskIsImportedWithoutItsZeroes(t *testing.T) {
 	if code != 0 || stdout != "ami-1\n" {
 		t.Fatalf("exit %d, %q, %s", code, stdout, stderr)
 	}
-	if !bytes.Equal(s.content(t, len(want)+blockSize)[:len(want)], want) || len(s.blocks) != 4 || s.size != 1 || !s.completed || s.deleted {
+	if !bytes.Equal(s.content(t, len(want)+blockSize)[:len(want)], want) || len(s.blocks) != 5 || s.size != 1 || !s.completed || s.deleted {
 		t.Errorf("%d blocks of %d GiB, completed %v, deleted %v", len(s.blocks), s.size, s.completed, s.deleted)
 	}
 	last := s.forms[len(s.forms)-1]
@@ -201,7 +202,7 @@ func TestAnImportOfQcow2IsTheSameDisk(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &got); code != 0 || err != nil {
 		t.Fatalf("exit %d, %v, %q, %s", code, err, stdout, stderr)
 	}
-	if got.ID != "ami-1" || got.Snapshot != "snap-1" || got.Size != 1 || got.BootMode != "uefi" || got.Sent != 4*blockSize {
+	if got.ID != "ami-1" || got.Snapshot != "snap-1" || got.Size != 1 || got.BootMode != "uefi" || got.Sent != 5*blockSize {
 		t.Errorf("%+v", got)
 	}
 	if !bytes.Equal(s.content(t, len(want)+blockSize)[:len(want)], want) {

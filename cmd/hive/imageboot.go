@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 
 	"hive/internal/gpt"
@@ -22,4 +23,15 @@ func guessBoot(f *os.File, arch string) (mode, why string, err error) {
 		return bootUEFI, "the disk has an EFI system partition", err
 	}
 	return bootBIOS, "the disk has no EFI system partition", err
+}
+
+var errNoDisk = errors.New("this is no disk that a machine can boot: it is in none of the formats, and its first sector is no boot record")
+
+// checkDisk refuses a raw disk that nothing boots from: any file passes for one.
+func checkDisk(f *os.File) error {
+	found, err := gpt.HasBootRecord(f)
+	if err == nil && !found {
+		return errNoDisk
+	}
+	return err
 }

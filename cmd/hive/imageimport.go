@@ -221,9 +221,14 @@ func openDisk(ctx context.Context, out output, name, scratch string) (*disk, err
 		bar.close()
 	}
 	if err == nil {
-		d.file, err = os.Open(raw)
+		if d.file, err = os.Open(raw); err == nil {
+			err = checkDisk(d.file)
+		}
 	}
 	if err != nil {
+		if d.file != nil {
+			err = errors.Join(err, d.file.Close())
+		}
 		if d.temp != "" {
 			err = errors.Join(err, os.RemoveAll(d.temp))
 		}

@@ -29,6 +29,14 @@ func HasESP(disk io.ReaderAt) (bool, error) {
 	return false, nil
 }
 
+// HasBootRecord tells whether a disk begins with what any partition table and any boot sector has at the end of its first
+// sector. Source: UEFI Specification 2.10, 5.2.1 and 5.2.3 (signature 0xAA55 of legacy and protective MBR).
+func HasBootRecord(disk io.ReaderAt) (bool, error) {
+	var signature [2]byte
+	ok, err := readAt(disk, signature[:], 510)
+	return ok && signature == [2]byte{0x55, 0xaa}, err
+}
+
 // hasESP looks on a disk of that sector size. Source: UEFI Specification 2.10, 5.3.2.
 func hasESP(disk io.ReaderAt, sector int64) (bool, error) {
 	var header [92]byte
