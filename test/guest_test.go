@@ -319,7 +319,7 @@ func (l *lab) nodes(t *testing.T) map[string]*rig.Node {
 	nodes := map[string]*rig.Node{}
 	for _, i := range list {
 		for _, n := range l.Nodes {
-			if n.Name == string(i.Node) {
+			if "n-"+n.Name == string(i.Node) {
 				nodes[string(i.ID)] = n
 			}
 		}
