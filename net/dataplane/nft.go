@@ -3,15 +3,18 @@ package dataplane
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"hive/net/vpc"
 )
@@ -253,10 +256,36 @@ func (f firewall) sameSets(table *nftables.Table, want vpc.Ruleset) (bool, error
 	return true, nil
 }
 
+// elementText is an element's key, and what a map has under it.
 func elementText(e nftables.SetElement) string {
 	text := string(e.Key)
+	if e.VerdictData == nil && len(e.Val) > 0 { // the library reads no verdicts of elements
+		e.VerdictData = verdictOf(e.Val)
+	}
 	if e.VerdictData != nil {
 		text += fmt.Sprintf(" %d %s", e.VerdictData.Kind, e.VerdictData.Chain)
 	}
 	return text
+}
+
+// verdictOf reads the attributes of a verdict (linux/netfilter/nf_tables.h); what it cannot read is no verdict of ours.
+func verdictOf(raw []byte) *expr.Verdict {
+	ad, err := netlink.NewAttributeDecoder(raw)
+	if err != nil {
+		return nil
+	}
+	ad.ByteOrder = binary.BigEndian
+	var v expr.Verdict
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.NFTA_VERDICT_CODE:
+			v.Kind = expr.VerdictKind(int32(ad.Uint32()))
+		case unix.NFTA_VERDICT_CHAIN:
+			v.Chain = ad.String()
+		}
+	}
+	if ad.Err() != nil {
+		return nil
+	}
+	return &v
 }

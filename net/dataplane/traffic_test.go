@@ -141,6 +141,8 @@ func TestGuestsOfTwoNodesReachEachOther(t *testing.T) {
 	b.reaches(a)
 	c.reaches(d)
 	large(t, a, b)
+	settled(t, one)
+	settled(t, two)
 }
 
 // large sends 100 KiB over one connection, in full packets.
@@ -249,7 +251,7 @@ func TestWhatOthersBreakIsMended(t *testing.T) {
 	id := nettest.VPC(1)
 	shape := func() (string, error) {
 		var all string
-		for _, line := range []string{"ip -o addr show dev lo", "ip route", "ip neigh", "bridge fdb show dev vxlan", "nft list ruleset"} {
+		for _, line := range []string{"ip -o addr show dev lo", "ip route", "ip neigh", "bridge fdb show dev vxlan", "nft list table inet hive", "nft list table arp hive"} {
 			out, err := one.in(id, line)
 			if err != nil {
 				return "", fmt.Errorf("%s: %w: %s", line, err, out)
@@ -268,6 +270,7 @@ func TestWhatOthersBreakIsMended(t *testing.T) {
 		"ip route del 172.31.0.6/32", "ip route add 172.31.0.77/32 dev vxlan", "ip route del 172.31.0.5/32", "nft delete table inet hive",
 		"nft flush chain inet hive guard", "nft add rule inet hive forward accept", "nft chain inet hive forward { policy accept ; }",
 		"nft add element inet hive remotes { 172.31.0.200 }", "nft flush set inet hive guests",
+		"nft delete element inet hive ingress { " + vpc.TapName(a.Interface()) + " }",
 		"ip neigh del 172.31.0.6 dev vxlan", "ip neigh add 172.31.0.88 lladdr 02:00:00:00:00:01 dev vxlan",
 		"ip addr del 169.254.169.254/32 dev lo", "ip addr add 10.1.1.1/32 dev lo", "ip link del vxlan", "ip link set vxlan down",
 		"sysctl -qw net.ipv4.ip_forward=0", "ip link set vxlan mtu 1000", "bridge fdb add 02:00:00:00:00:02 dev vxlan dst 10.99.0.9",

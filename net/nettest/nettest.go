@@ -4,6 +4,7 @@ package nettest
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"hive/fsm"
@@ -96,34 +97,44 @@ func (g Guest) MAC() string {
 	return fmt.Sprintf("02:00:00:00:%02x:%02x", g.Number>>8, g.Number&255)
 }
 
-// Launch adds the instance, pending.
-func (w *World) Launch(g Guest) {
+// Launch adds the instances, pending, by one command.
+func (w *World) Launch(guests ...Guest) {
 	w.t.Helper()
-	account, zone := fsm.AccountID(fmt.Sprintf("%012d", g.Account)), 0
-	if len(g.Address) > 9 && g.Address[:10] == "172.31.16." {
+	cmd := &fsm.LaunchInstances{}
+	nodes := map[fsm.NodeID]bool{}
+	for _, g := range guests {
+		i := g.record()
+		cmd.Instances = append(cmd.Instances, i)
+		cmd.Interfaces = append(cmd.Interfaces, fsm.Interface{
+			ID: i.Interface, Account: i.Account, VPC: i.VPC, Subnet: i.Subnet, Address: g.Address, MAC: g.MAC(),
+			Groups: []fsm.SecurityGroupID{Group(g.Account)}, Instance: i.ID,
+		})
+		if len(g.Tags) > 0 {
+			cmd.Tags = append(cmd.Tags, fsm.ResourceTags{Account: i.Account, Resource: string(i.ID), Tags: g.Tags})
+		}
+		if !nodes[g.Node] {
+			nodes[g.Node] = true
+			cmd.Capacity = append(cmd.Capacity, fsm.NodeCapacity{Node: g.Node, VCPUs: 1 << 20, Memory: 1 << 20})
+		}
+	}
+	w.must(cmd)
+}
+
+func (g Guest) record() fsm.Instance {
+	zone := 0
+	if strings.HasPrefix(g.Address, "172.31.16.") {
 		zone = 1
 	}
 	i := fsm.Instance{
-		ID: g.ID(), Account: account, Reservation: fmt.Sprintf("r-%017x", g.Number), Image: Image(g.Account), Type: "t3.micro",
-		VCPUs: 1, Memory: 1, Arch: "x86_64", RootDevice: "/dev/sda1", Zone: Zone(zone), Node: g.Node, VPC: VPC(g.Account),
-		Subnet: Subnet(g.Account, zone), Interface: g.Interface(), Address: g.Address,
+		ID: g.ID(), Account: fsm.AccountID(fmt.Sprintf("%012d", g.Account)), Reservation: fmt.Sprintf("r-%017x", g.Number),
+		Image: Image(g.Account), Type: "t3.micro", VCPUs: 1, Memory: 1, Arch: "x86_64", RootDevice: "/dev/sda1", Zone: Zone(zone),
+		Node: g.Node, VPC: VPC(g.Account), Subnet: Subnet(g.Account, zone), Interface: g.Interface(), Address: g.Address,
 		Metadata: fsm.MetadataOptions{HopLimit: 2}, Launched: 1_800_000_000_000,
 	}
 	if g.Change != nil {
 		g.Change(&i)
 	}
-	cmd := &fsm.LaunchInstances{
-		Instances: []fsm.Instance{i},
-		Interfaces: []fsm.Interface{{
-			ID: g.Interface(), Account: account, VPC: i.VPC, Subnet: i.Subnet, Address: g.Address, MAC: g.MAC(),
-			Groups: []fsm.SecurityGroupID{Group(g.Account)}, Instance: i.ID,
-		}},
-		Capacity: []fsm.NodeCapacity{{Node: g.Node, VCPUs: 1000, Memory: 1000}},
-	}
-	if len(g.Tags) > 0 {
-		cmd.Tags = []fsm.ResourceTags{{Account: account, Resource: string(i.ID), Tags: g.Tags}}
-	}
-	w.must(cmd)
+	return i
 }
 
 // Terminate ends the instance; its interface goes.
