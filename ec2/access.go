@@ -225,6 +225,16 @@ func (n *needs) storage(input any) bool {
 		n.shared("image", aws.String("*"))
 		n.shared("snapshot", aws.String("*"))
 		n.tagging(in.TagSpecifications)
+	case *sdk.ImportImageInput:
+		n.shared("image", aws.String("*"))
+		for _, d := range in.DiskContainers {
+			n.object(diskSource{d.Format, d.Url, d.UserBucket})
+		}
+	case *sdk.ImportSnapshotInput:
+		n.shared("snapshot", aws.String("*"))
+		if d := in.DiskContainer; d != nil {
+			n.object(diskSource{d.Format, d.Url, d.UserBucket})
+		}
 	case *sdk.DeregisterImageInput:
 		n.shared("image", in.ImageId)
 	case *sdk.ModifyImageAttributeInput:
@@ -235,6 +245,13 @@ func (n *needs) storage(input any) bool {
 		return false
 	}
 	return true
+}
+
+// object needs the reading of an import's object. A source that names none is refused by the handler.
+func (n *needs) object(d diskSource) {
+	if bucket, key, err := d.location(); err == nil {
+		n.list = append(n.list, protocol.Access{Action: "s3:GetObject", Resource: "arn:aws:s3:::" + bucket + "/" + key})
+	}
 }
 
 // keyNamed is the name of the key pair that a request means, looked up in this node's state when it gives the id alone. A

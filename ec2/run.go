@@ -17,8 +17,15 @@ const (
 )
 
 // Run keeps what no request does: on the leader of the control group it gives accounts their default network, ends what
-// lost nodes cannot end, and forgets what is over. It returns when ctx ends.
+// lost nodes cannot end, and forgets what is over. On every node it carries out that node's imports. It returns when
+// ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	imports := make(chan struct{})
+	go func() {
+		defer close(imports)
+		s.runImports(ctx)
+	}()
+	defer func() { <-imports }()
 	lost := map[fsm.NodeID]time.Time{} // dead nodes, and when that was first seen
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -81,14 +88,24 @@ func (s *Service) control(ctx context.Context, lost map[fsm.NodeID]time.Time) er
 	return err
 }
 
-// noteLost keeps since when nodes are dead.
+// noteLost keeps since when members are dead, or not heard of.
 func (s *Service) noteLost(lost map[fsm.NodeID]time.Time) {
+	alive := map[fsm.NodeID]bool{}
 	for _, n := range s.cfg.Nodes() {
-		if n.Alive {
-			delete(lost, n.ID)
-		} else if _, ok := lost[n.ID]; !ok {
-			lost[n.ID] = s.cfg.Clock()
+		alive[n.ID] = n.Alive
+	}
+	err := s.cfg.Control.View(func(v *fsm.View) error {
+		for id := range fsm.Members.Scan(v, "") {
+			if alive[id] {
+				delete(lost, id)
+			} else if _, ok := lost[id]; !ok {
+				lost[id] = s.cfg.Clock()
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		s.cfg.Log.Error("members cannot be looked up", "err", err)
 	}
 }
 
