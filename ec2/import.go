@@ -377,6 +377,10 @@ func (s *Service) CancelImportTask(ctx context.Context, c *principal.Caller, in 
 	if err != nil {
 		return nil, err
 	}
+	// Without its snapshot the node that writes it ends at once.
+	if err := s.dropPending(ctx, before); err != nil {
+		return nil, err
+	}
 	s.changed(ctx, c, "import cancelled", "task", id)
 	return &ec2.CancelImportTaskOutput{ImportTaskId: &id, PreviousState: &before.Status, State: aws.String(importDeleted)}, nil
 }

@@ -23,7 +23,7 @@ const (
 	importWrite    = 1 << 20 // bytes of one write
 	importWriters  = 4
 	importTry      = 30 * time.Second // how long one write is tried again
-	importPause    = time.Second
+	importPause    = 200 * time.Millisecond
 	progressSteps  = 5 // percent between two records of the progress
 	progressRead   = 30
 	progressRaw    = 60
