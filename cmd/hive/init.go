@@ -40,7 +40,7 @@ func (o *placeOptions) flags() []cli.Flag {
 		&cli.StringFlag{Name: "bind", Usage: "`IP` of every port (default: all of the machine's)", Destination: &o.bind},
 		&cli.StringFlag{Name: "advertise", Usage: "`HOST` or IP under which the others reach this node (default: found)", Destination: &o.advertise},
 		&cli.IntFlag{Name: "vcpus", Usage: "`N` virtual processors that instances on this node may be promised (default: 4 for each core)", Destination: &o.limits.VCPUs},
-		&cli.Int64Flag{Name: "memory", Usage: "`MIB` of memory that instances on this node may be promised (default: the machine's less a tenth)", Destination: &o.limits.MemoryMiB},
+		&cli.Int64Flag{Name: "memory", Usage: "`MIB` of memory that instances on this node may be promised (default: the machine's less a fifth)", Destination: &o.limits.MemoryMiB},
 		&cli.IntFlag{Name: "vxlan-port", Usage: "UDP `PORT` of the networks between nodes", DefaultText: "4789", Destination: &o.limits.VXLANPort},
 		&cli.BoolFlag{Name: "detach", Usage: "do not wait for the other nodes", Destination: &o.detach},
 		&cli.BoolFlag{Name: "foreground", Usage: "run the daemon in this process", Destination: &o.foreground},

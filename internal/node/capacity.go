@@ -24,8 +24,8 @@ const (
 	vxlanPort = 4789
 )
 
-// fill completes the limits from the machine: each core is promised four times; a tenth of the memory, but at
-// least 1 GiB, stays for the machine itself. Memory is promised once.
+// fill completes the limits from the machine: each core is promised four times; a fifth of the memory, but at
+// least 1 GiB, stays for the machine itself and the cache of volumes (an eighth at most). Memory is promised once.
 func (l Limits) fill() (Limits, error) {
 	if l.VCPUs == 0 {
 		l.VCPUs = vcpusPerCore * runtime.NumCPU()
@@ -38,7 +38,7 @@ func (l Limits) fill() (Limits, error) {
 		if err != nil {
 			return l, err
 		}
-		l.MemoryMiB = max(0, total-max(1<<10, total/10))
+		l.MemoryMiB = max(0, total-max(1<<10, total/5))
 	}
 	return l, nil
 }
