@@ -97,10 +97,7 @@ func (s *Service) ModifyInstanceAttribute(ctx context.Context, c *principal.Call
 			return nil, err
 		}
 		i := own[0]
-		cmd := &fsm.ModifyInstance{
-			ID: i.ID, Account: i.Account, Rev: i.Rev, Type: i.Type, VCPUs: i.VCPUs, Memory: i.Memory, UserData: i.UserData,
-			OnShutdown: i.OnShutdown, Protected: i.Protected, Metadata: i.Metadata,
-		}
+		cmd := modificationOf(i)
 		if err := change(i, cmd); err != nil {
 			return nil, err
 		}
@@ -235,4 +232,46 @@ func namedAttribute(in *sdk.ModifyInstanceAttributeInput) (*sdk.ModifyInstanceAt
 		return nil, bad(codeUnsupported, "The attribute %s cannot be changed.", in.Attribute)
 	}
 	return &out, err
+}
+
+// ModifyInstanceMetadataOptions changes how an instance reaches the metadata service, from now on.
+func (s *Service) ModifyInstanceMetadataOptions(ctx context.Context, c *principal.Caller, in *sdk.ModifyInstanceMetadataOptionsInput) (*sdk.ModifyInstanceMetadataOptionsOutput, error) {
+	id, err := requiredID("i", "InstanceId", in.InstanceId)
+	if err != nil {
+		return nil, err
+	}
+	wanted := &types.InstanceMetadataOptionsRequest{
+		HttpEndpoint: in.HttpEndpoint, HttpProtocolIpv6: in.HttpProtocolIpv6, HttpPutResponseHopLimit: in.HttpPutResponseHopLimit,
+		HttpTokens: in.HttpTokens, InstanceMetadataTags: in.InstanceMetadataTags,
+	}
+	if err := checkMetadata(wanted); err != nil {
+		return nil, err
+	}
+	var options fsm.MetadataOptions
+	err = s.decide(ctx, func(v *fsm.View) (fsm.Command, error) {
+		own, err := ownInstances(v, account(c), []string{id})
+		if err != nil {
+			return nil, err
+		}
+		cmd := modificationOf(own[0])
+		cmd.Metadata = changedMetadata(cmd.Metadata, wanted)
+		options = cmd.Metadata
+		return cmd, dryRun(in.DryRun)
+	})
+	switch {
+	case errors.Is(err, fsm.ErrInvalid):
+		return nil, wrongState(id, "modified")
+	case err != nil:
+		return nil, err
+	}
+	s.changed(ctx, c, "instance metadata options changed", "instance", id)
+	return &sdk.ModifyInstanceMetadataOptionsOutput{InstanceId: aws.String(id), InstanceMetadataOptions: metadataOut(options)}, nil
+}
+
+// modificationOf is a modification that changes nothing yet.
+func modificationOf(i fsm.Instance) *fsm.ModifyInstance {
+	return &fsm.ModifyInstance{
+		ID: i.ID, Account: i.Account, Rev: i.Rev, Type: i.Type, VCPUs: i.VCPUs, Memory: i.Memory, UserData: i.UserData,
+		OnShutdown: i.OnShutdown, Protected: i.Protected, Metadata: i.Metadata,
+	}
 }

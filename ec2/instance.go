@@ -144,7 +144,7 @@ func (s *Service) instanceOut(r instanceRow) types.Instance {
 		MaintenanceOptions: &types.InstanceMaintenanceOptions{AutoRecovery: types.InstanceAutoRecoveryStateDefault},
 		NetworkInterfaces:  []types.InstanceNetworkInterface{}, PlatformDetails: aws.String("Linux/UNIX"), UsageOperation: aws.String("RunInstances"),
 		UsageOperationUpdateTime: timeOf(r.Created), Placement: &types.Placement{
-			AvailabilityZone: aws.String(r.Zone), GroupName: aws.String(""), Tenancy: types.TenancyDefault,
+			AvailabilityZone: aws.String(r.Zone), AvailabilityZoneId: aws.String(s.ZoneID(r.Zone)), GroupName: aws.String(""), Tenancy: types.TenancyDefault,
 		},
 		PrivateDnsName: aws.String(""), ProductCodes: []types.ProductCode{}, PublicDnsName: aws.String(""),
 		RootDeviceName: aws.String(r.RootDevice), RootDeviceType: types.DeviceTypeEbs, SecurityGroups: groupsOut(r.groups),

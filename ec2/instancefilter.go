@@ -13,7 +13,7 @@ func (s *Service) instanceFilters() filterTable[instanceRow] {
 		"affinity":                          none[instanceRow],
 		"architecture":                      func(r instanceRow) []string { return one(r.Arch) },
 		"availability-zone":                 func(r instanceRow) []string { return one(r.Zone) },
-		"availability-zone-id":              none[instanceRow],
+		"availability-zone-id":              func(r instanceRow) []string { return one(s.ZoneID(r.Zone)) },
 		"boot-mode":                         func(r instanceRow) []string { return one(r.BootMode) },
 		"capacity-reservation-id":           none[instanceRow],
 		"client-token":                      func(r instanceRow) []string { return one(r.Token) },

@@ -25,7 +25,8 @@ const (
 // statusRow is an instance with how it is.
 type statusRow struct {
 	fsm.Instance
-	alive bool // its node
+	alive bool   // its node
+	zone  string // its zone's id
 }
 
 // since is when one of the events was first seen since the guest began; 0: not.
@@ -85,7 +86,7 @@ var statusFilters = filterTable[statusRow]{names: map[string]func(statusRow) []s
 	"application-status.status":    none[statusRow],
 	"attached-ebs-status.status":   func(r statusRow) []string { return one(r.storage()) },
 	"availability-zone":            func(r statusRow) []string { return one(r.Zone) },
-	"availability-zone-id":         none[statusRow],
+	"availability-zone-id":         func(r statusRow) []string { return one(r.zone) },
 	"event.code":                   none[statusRow],
 	"event.description":            none[statusRow],
 	"event.instance-event-id":      none[statusRow],
@@ -118,7 +119,7 @@ func (s *Service) DescribeInstanceStatus(ctx context.Context, c *principal.Calle
 			var out []statusRow
 			for _, r := range all {
 				if r.State == fsm.InstanceRunning || aws.ToBool(in.IncludeAllInstances) {
-					out = append(out, statusRow{r.Instance, s.node(r.Node).Alive})
+					out = append(out, statusRow{r.Instance, s.node(r.Node).Alive, s.ZoneID(r.Zone)})
 				}
 			}
 			return out, err
@@ -136,7 +137,7 @@ func (s *Service) DescribeInstanceStatus(ctx context.Context, c *principal.Calle
 
 func (r statusRow) out() types.InstanceStatus {
 	out := types.InstanceStatus{
-		AvailabilityZone: aws.String(r.Zone), InstanceId: aws.String(string(r.ID)), InstanceState: stateOut(r.State),
+		AvailabilityZone: aws.String(r.Zone), AvailabilityZoneId: aws.String(r.zone), InstanceId: aws.String(string(r.ID)), InstanceState: stateOut(r.State),
 		Events: []types.InstanceStatusEvent{}, InstanceStatus: summary(r.guest(), r.since(eventPanic, eventBlock)),
 		SystemStatus: summary(r.system(), 0),
 	}

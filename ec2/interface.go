@@ -17,6 +17,7 @@ type interfaceRow struct {
 	tags   []fsm.Tag
 	groups []fsm.SecurityGroup
 	zone   string
+	zoneID string
 	name   string // in DNS
 }
 
@@ -27,7 +28,7 @@ func (s *Service) interfaceRows(v *fsm.View, owner fsm.AccountID) []interfaceRow
 			continue
 		}
 		subnet, _ := fsm.Subnets.Get(v, n.Subnet)
-		r := interfaceRow{Interface: n, tags: fsm.TagsOf(v, string(n.ID)), zone: subnet.Zone, name: privateName(s.cfg.Region, n.Address)}
+		r := interfaceRow{Interface: n, tags: fsm.TagsOf(v, string(n.ID)), zone: subnet.Zone, zoneID: s.ZoneID(subnet.Zone), name: privateName(s.cfg.Region, n.Address)}
 		for _, id := range n.Groups {
 			if g, ok := fsm.SecurityGroups.Get(v, id); ok {
 				r.groups = append(r.groups, g)
@@ -57,7 +58,7 @@ var interfaceFilters = filterTable[interfaceRow]{
 		"attachment.instance-owner-id":     func(r interfaceRow) []string { return one(r.Account) },
 		"attachment.status":                func(interfaceRow) []string { return one(types.AttachmentStatusAttached) },
 		"availability-zone":                func(r interfaceRow) []string { return one(r.zone) },
-		"availability-zone-id":             none[interfaceRow],
+		"availability-zone-id":             func(r interfaceRow) []string { return one(r.zoneID) },
 		"description":                      none[interfaceRow],
 		"group-id":                         func(r interfaceRow) []string { return instanceRow{groups: r.groups}.groupIDs() },
 		"group-name":                       func(r interfaceRow) []string { return instanceRow{groups: r.groups}.groupNames() },
@@ -109,7 +110,7 @@ func (r interfaceRow) out() types.NetworkInterface {
 			AttachTime: timeOf(r.Created), AttachmentId: aws.String(attachmentID(r.ID)), DeleteOnTermination: aws.Bool(true), DeviceIndex: aws.Int32(0),
 			InstanceId: aws.String(string(r.Instance)), InstanceOwnerId: owner, NetworkCardIndex: aws.Int32(0), Status: types.AttachmentStatusAttached,
 		},
-		AvailabilityZone: aws.String(r.zone), Description: aws.String(""), Groups: groupsOut(r.groups), InterfaceType: types.NetworkInterfaceTypeInterface,
+		AvailabilityZone: aws.String(r.zone), AvailabilityZoneId: aws.String(r.zoneID), Description: aws.String(""), Groups: groupsOut(r.groups), InterfaceType: types.NetworkInterfaceTypeInterface,
 		Ipv6Addresses: []types.NetworkInterfaceIpv6Address{}, MacAddress: aws.String(r.MAC), NetworkInterfaceId: aws.String(string(r.ID)), OwnerId: owner,
 		PrivateDnsName: name, PrivateIpAddress: address, RequesterManaged: aws.Bool(false), SourceDestCheck: aws.Bool(true),
 		PrivateIpAddresses: []types.NetworkInterfacePrivateIpAddress{{Primary: aws.Bool(true), PrivateDnsName: name, PrivateIpAddress: address}},

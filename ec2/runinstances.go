@@ -84,13 +84,13 @@ func (s *Service) RunInstances(ctx context.Context, c *principal.Caller, in *sdk
 		return nil, err
 	}
 	s.changed(ctx, c, "instances launched", "instances", ids)
-	return s.launched(ctx, ids)
+	return s.launched(ids)
 }
 
 // launched is the answer to a launch: the instances as they are now.
-func (s *Service) launched(ctx context.Context, ids []string) (*sdk.RunInstancesOutput, error) {
+func (s *Service) launched(ids []string) (*sdk.RunInstancesOutput, error) {
 	out := &sdk.RunInstancesOutput{Groups: []types.GroupIdentifier{}, Instances: []types.Instance{}}
-	err := s.read(ctx, func(v *fsm.View) error {
+	err := s.cfg.Control.View(func(v *fsm.View) error { // it has what was proposed or found
 		for _, id := range ids {
 			i, ok := fsm.Instances.Get(v, fsm.InstanceID(id))
 			if !ok {
@@ -235,10 +235,13 @@ func userData(encoded *string) ([]byte, error) {
 }
 
 func (l *launch) checkMetadata(in *sdk.RunInstancesInput) error {
-	if in.MetadataOptions == nil {
+	return checkMetadata(in.MetadataOptions)
+}
+
+func checkMetadata(o *types.InstanceMetadataOptionsRequest) error {
+	if o == nil {
 		return nil
 	}
-	o := *in.MetadataOptions
 	if n := o.HttpPutResponseHopLimit; n != nil && (*n < 1 || *n > maxHops) {
 		return invalid("Value (%d) for parameter HttpPutResponseHopLimit is invalid. It must be between 1 and %d.", *n, maxHops)
 	}
@@ -260,6 +263,11 @@ func metadataOptions(image fsm.Image, in *types.InstanceMetadataOptionsRequest) 
 	if image.TokensOnly {
 		o = fsm.MetadataOptions{TokensRequired: true, HopLimit: 2}
 	}
+	return changedMetadata(o, in)
+}
+
+// changedMetadata are options as a request changes them.
+func changedMetadata(o fsm.MetadataOptions, in *types.InstanceMetadataOptionsRequest) fsm.MetadataOptions {
 	if in == nil {
 		return o
 	}
@@ -269,8 +277,12 @@ func metadataOptions(image fsm.Image, in *types.InstanceMetadataOptionsRequest) 
 	if in.HttpPutResponseHopLimit != nil {
 		o.HopLimit = *in.HttpPutResponseHopLimit
 	}
-	o.Disabled = in.HttpEndpoint == types.InstanceMetadataEndpointStateDisabled
-	o.Tags = in.InstanceMetadataTags == types.InstanceMetadataTagsStateEnabled
+	if in.HttpEndpoint != "" {
+		o.Disabled = in.HttpEndpoint == types.InstanceMetadataEndpointStateDisabled
+	}
+	if in.InstanceMetadataTags != "" {
+		o.Tags = in.InstanceMetadataTags == types.InstanceMetadataTagsStateEnabled
+	}
 	return o
 }
 

@@ -141,6 +141,33 @@ func TestAttributesAreToldAndChanged(t *testing.T) {
 	})
 }
 
+func TestMetadataOptionsAreToldAndChanged(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	in := launchOf(r.image(), "t3.nano", 1, 1)
+	in.MetadataOptions = &types.InstanceMetadataOptionsRequest{HttpTokens: types.HttpTokensStateRequired, HttpPutResponseHopLimit: aws.Int32(2)}
+	out, err := r.client.RunInstances(ctx, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := *out.Instances[0].InstanceId
+	if o := describe(t, r, id)[0].MetadataOptions; o.HttpTokens != "required" || *o.HttpPutResponseHopLimit != 2 || o.HttpEndpoint != "enabled" {
+		t.Errorf("launched with %+v", o)
+	}
+	set := func(in sdk.ModifyInstanceMetadataOptionsInput) error {
+		in.InstanceId = &id
+		_, err := r.client.ModifyInstanceMetadataOptions(ctx, &in)
+		return err
+	}
+	wantCode(t, set(sdk.ModifyInstanceMetadataOptionsInput{HttpEndpoint: types.InstanceMetadataEndpointStateDisabled}), "")
+	if o := describe(t, r, id)[0].MetadataOptions; o.HttpTokens != "required" || *o.HttpPutResponseHopLimit != 2 || o.HttpEndpoint != "disabled" {
+		t.Errorf("changed to %+v", o)
+	}
+	wantCode(t, set(sdk.ModifyInstanceMetadataOptionsInput{HttpPutResponseHopLimit: aws.Int32(0)}), "InvalidParameterValue")
+	r.observe(id, fsm.InstanceTerminated)
+	wantCode(t, set(sdk.ModifyInstanceMetadataOptionsInput{HttpTokens: types.HttpTokensStateOptional}), "IncorrectInstanceState")
+}
+
 func TestChangesOfInstancesAreRefusedInTheWordsOfEC2(t *testing.T) {
 	r := newRig(t)
 	ctx := t.Context()
