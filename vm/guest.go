@@ -72,8 +72,10 @@ func (r record) rank(x fsm.Volume) int {
 	return 1
 }
 
-// retry is how long a step that failed waits.
-const retry = time.Second
+const (
+	retry = time.Second     // after a step that failed
+	soon  = time.Nanosecond // after a step that changed what there is to see
+)
 
 // run looks after the guest until ctx ends or the node has nothing of it any more.
 func (g *guest) run(ctx context.Context) {
@@ -164,17 +166,17 @@ func (g *guest) step(ctx context.Context) (wait time.Duration, done bool, err er
 	case err != nil:
 		return 0, false, err
 	case g.st != nil && (!r.mine || r.Boot != g.st.Boot):
-		return 0, false, g.fence(ctx)
+		return soon, false, g.fence(ctx)
 	case !r.mine:
 		g.set("")
 		return 0, true, g.tidy(r)
 	case g.st == nil && r.State != fsm.InstancePending:
 		g.st = stateOf(r) // the process is gone, and what it had was never closed
-		return 0, false, g.settle(ctx, r)
+		return soon, false, g.settle(ctx, r)
 	case g.st == nil || g.st.Process == nil && g.st.Failure == "" && r.State == fsm.InstancePending:
-		return 0, false, g.launch(ctx, r)
+		return soon, false, g.launch(ctx, r)
 	case g.proc == nil || g.proc.Gone():
-		return 0, false, g.settle(ctx, r)
+		return soon, false, g.settle(ctx, r)
 	}
 	openErr := g.reopen(ctx)
 	wait, err = g.tend(ctx, r)
@@ -206,6 +208,9 @@ func (g *guest) tend(ctx context.Context, r record) (time.Duration, error) {
 	case fsm.InstanceStopping, fsm.InstanceShuttingDown:
 		return g.stop(ctx, r)
 	}
+	if !g.ending.quit.IsZero() { // the guest has powered itself off
+		return g.pull(ctx)
+	}
 	if err := g.connect(ctx); err != nil {
 		return 0, err
 	}
@@ -218,7 +223,7 @@ func (g *guest) tend(ctx context.Context, r record) (time.Duration, error) {
 		return g.pull(ctx)
 	}
 	if r.State == fsm.InstancePending {
-		return retry, g.running(ctx)
+		return soon, g.running(ctx)
 	}
 	if r.Reboots != g.st.Reboots {
 		return g.reboot(ctx, r, off)

@@ -15,7 +15,7 @@ type ending struct {
 }
 
 const (
-	pressAgain = 10 * time.Second // a guest that was still booting may have missed the button
+	pressAgain = 5 * time.Second  // a guest that was still booting may have missed the button
 	quitTime   = 10 * time.Second // for QEMU's last flush, before it is killed
 )
 
@@ -48,7 +48,12 @@ func (g *guest) stop(ctx context.Context, r record) (time.Duration, error) {
 	if err := g.pressButton(ctx); err != nil {
 		return 0, err
 	}
-	return min(limit-g.since(g.ending.button), pressAgain) + time.Millisecond, nil
+	return g.untilPress(limit), nil
+}
+
+// untilPress is when to look again after a press of the button.
+func (g *guest) untilPress(limit time.Duration) time.Duration {
+	return min(limit-g.since(g.ending.button), pressAgain-g.since(g.ending.press)) + time.Millisecond
 }
 
 func (g *guest) deadline(limit time.Duration) time.Time {
@@ -82,7 +87,7 @@ func (g *guest) pull(ctx context.Context) (time.Duration, error) {
 		g.set("is stopping: waits for QEMU to end")
 		g.keepConsole(ctx)
 		if err := g.connect(ctx); err != nil {
-			return 0, g.kill(ctx)
+			return soon, g.kill(ctx)
 		}
 		if err := g.execute(ctx, "quit", nil, nil); err != nil && !g.proc.Gone() {
 			g.log.Debug("quit had no answer", "err", err) // usual: it ends at once
@@ -91,7 +96,7 @@ func (g *guest) pull(ctx context.Context) (time.Duration, error) {
 	}
 	if now.Sub(g.ending.quit) >= quitTime {
 		g.log.Warn("QEMU did not end in time: killed")
-		return 0, g.kill(ctx)
+		return soon, g.kill(ctx)
 	}
 	return quitTime - now.Sub(g.ending.quit) + time.Millisecond, nil
 }
@@ -105,7 +110,7 @@ func (g *guest) reboot(ctx context.Context, r record, off bool) (time.Duration, 
 		if err := g.pressButton(ctx); err != nil {
 			return 0, err
 		}
-		return min(g.a.cfg.StopTimeout-g.since(g.ending.button), pressAgain) + time.Millisecond, nil
+		return g.untilPress(g.a.cfg.StopTimeout), nil
 	}
 	if err := g.execute(ctx, "system_reset", nil, nil); err != nil {
 		return 0, err
@@ -118,5 +123,5 @@ func (g *guest) reboot(ctx context.Context, r record, off bool) (time.Duration, 
 	g.log.Info("instance rebooted", "gracefully", off)
 	g.st.Reboots, g.st.Off, g.ending = r.Reboots, false, ending{}
 	g.set("")
-	return time.Millisecond, g.save()
+	return soon, g.save()
 }

@@ -27,7 +27,7 @@ const (
 	root     = fsm.VolumeID("vol-0123456789abcdef0")
 	extra    = fsm.VolumeID("vol-0123456789abcdef1")
 	eni      = fsm.InterfaceID("eni-0123456789abcdef0")
-	patience = 2 * time.Minute // for what a test waits for: a failure, not a measure
+	patience = 30 * time.Second // for what a test waits for: a failure, not a measure
 )
 
 // world is a control group, disks and taps around an agent.
@@ -99,7 +99,7 @@ func (w *world) launch(change func(*fsm.Instance)) {
 			Attachment: &fsm.Attachment{Instance: instance, Device: "/dev/sda1", State: fsm.Attaching, DeleteOnTermination: true}}},
 		Interfaces: []fsm.Interface{{ID: eni, Account: account, VPC: "vpc-1", Subnet: "subnet-1", Address: "172.31.0.10",
 			MAC: "02:00:00:00:00:01", Instance: instance}},
-		Capacity: []fsm.NodeCapacity{{Node: node, VCPUs: 8, Memory: 1 << 20}},
+		Capacity: []fsm.NodeCapacity{{Node: node, VCPUs: 8, Memory: 1 << 40}},
 	})
 }
 
@@ -243,7 +243,10 @@ func (d *disks) Attach(ctx context.Context, id fsm.VolumeID, generation uint64) 
 	if err != nil {
 		return "", "", err
 	}
-	if err := errors.Join(f.Truncate(8<<20), f.Close()); err != nil {
+	if st, statErr := f.Stat(); statErr == nil && st.Size() == 0 {
+		err = errors.Join(f.Truncate(8<<20), writeGuest(f))
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
 		return "", "", err
 	}
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -263,6 +266,19 @@ func (d *disks) Attach(ctx context.Context, id fsm.VolumeID, generation uint64) 
 			return "", "", err
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// tell gives the guest an order: 'o' to power off, 'p' to panic, 0 for none.
+func (d *disks) tell(order byte) {
+	d.t.Helper()
+	f, err := os.OpenFile(filepath.Join(d.dir, string(root)), os.O_RDWR, 0)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte{order}, 512)
+	if err := errors.Join(err, f.Close()); err != nil {
+		d.t.Fatal(err)
 	}
 }
 
