@@ -177,6 +177,8 @@ func (n *needs) instances(input any) bool {
 		ids = []string{aws.ToString(in.InstanceId)}
 	case *sdk.ModifyInstanceAttributeInput:
 		ids = []string{aws.ToString(in.InstanceId)}
+	case *sdk.ModifyInstanceMetadataOptionsInput:
+		ids = []string{aws.ToString(in.InstanceId)}
 	default:
 		return false
 	}
