@@ -72,6 +72,12 @@ type Dataplane struct {
 	run    context.Context             // Run's; servers end with it
 }
 
+// Between two passes Run rests restFactor times as long as the last took, at most maxRest.
+const (
+	restFactor = 10
+	maxRest    = time.Second
+)
+
 // New is a data plane whose tunnels reach the other nodes through the calling thread's network namespace.
 func New(cfg Config) (*Dataplane, error) {
 	if ok := regexp.MustCompile(`^[0-9a-f]{8}$`).MatchString(cfg.Tag); !ok {
@@ -102,7 +108,7 @@ func (d *Dataplane) Run(ctx context.Context) error {
 	defer tick.Stop()
 	said, look := "", true
 	for ctx.Err() == nil {
-		changed := d.cfg.Control.Changed()
+		changed, began := d.cfg.Control.Changed(), time.Now()
 		err := d.reconcile(look)
 		if text := fmt.Sprint(err); err != nil && !errors.Is(err, errNotYet) && text != said {
 			d.cfg.Log.Error("the network is not as wanted", "error", err)
@@ -111,6 +117,10 @@ func (d *Dataplane) Run(ctx context.Context) error {
 			said = ""
 		}
 		look = true
+		select { // the group may change all the time: most of a core stays for others
+		case <-ctx.Done():
+		case <-time.After(min(maxRest, restFactor*time.Since(began))):
+		}
 		select {
 		case <-ctx.Done():
 		case <-changed:

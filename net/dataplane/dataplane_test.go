@@ -1,10 +1,14 @@
 package dataplane
 
 import (
+	"errors"
 	"net/netip"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/sys/unix"
 
 	"hive/fsm"
 	"hive/net/nettest"
@@ -13,6 +17,22 @@ import (
 
 func TestThisMachineCanDoIt(t *testing.T) {
 	must(t, Possible())
+}
+
+func TestAProcessThatMayNotIsTold(t *testing.T) {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread that may nothing ends
+		var none [2]unix.CapUserData
+		err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0])
+		if err == nil {
+			err = probe()
+		}
+		done <- err
+	}()
+	if err := <-done; !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_SYS_ADMIN") {
+		t.Errorf("without capabilities: %v", err)
+	}
 }
 
 // alone is a node by itself, in a namespace of its own.

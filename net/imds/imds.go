@@ -163,7 +163,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, i Instance) {
 		write(w, strings.Join(versions, "\n"))
 		return
 	}
-	t, err := s.treeOf(i)
+	t, err := s.treeOf(i, below)
 	if err != nil {
 		s.cfg.Log.Error("metadata", "instance", i.ID, "error", err)
 		refuse(w, http.StatusInternalServerError)

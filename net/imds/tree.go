@@ -20,8 +20,8 @@ var versions = []string{
 	"latest",
 }
 
-// treeOf is what an instance is shown.
-func (s *Server) treeOf(i Instance) (tree, error) {
+// treeOf is what an instance is shown. The signatures of its identity are made only when it is they that are asked for.
+func (s *Server) treeOf(i Instance, below string) (tree, error) {
 	t := tree{}
 	md := func(name, value string) { t["meta-data/"+name] = value }
 	host := hostName(i)
@@ -64,6 +64,10 @@ func (s *Server) treeOf(i Instance) (tree, error) {
 	}
 	if len(i.UserData) > 0 {
 		t["user-data"] = string(i.UserData)
+	}
+	if !strings.HasPrefix(below, "dynamic/") {
+		t["dynamic/instance-identity/document"] = document(i)
+		return t, nil
 	}
 	identity, err := s.identity(i)
 	for name, value := range identity {
