@@ -222,17 +222,20 @@ type mapWriter struct {
 
 // pages makes all pages that the layer touches.
 func (w *mapWriter) pages(ctx context.Context) error {
-	all, ctx := errgroup.WithContext(ctx)
+	all, group := errgroup.WithContext(ctx)
 	all.SetLimit(pagesAtOnce)
-	for from := int64(0); ctx.Err() == nil; {
+	for from := int64(0); group.Err() == nil; {
 		index, ok := w.next(from)
 		if !ok {
 			break
 		}
-		all.Go(func() error { return w.page(ctx, uint32(index)) })
+		all.Go(func() error { return w.page(group, uint32(index)) })
 		from = (index + 1) * pageSector
 	}
-	return all.Wait()
+	if err := all.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err() // it may have ended before the last page was begun
 }
 
 // next is the first page that the layer touches from a sector on.

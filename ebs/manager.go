@@ -254,6 +254,7 @@ func (m *Manager) adopt(v *volume) (*opened, error) {
 	m.open[v.id] = o
 	m.begin(o, v.run)
 	m.mu.Unlock()
+	v.wake() // what it has found in its log may be due
 	m.sizeCache()
 	return o, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -123,22 +124,34 @@ func (w *world) flush(*rapid.T) {
 // checkpoint makes one that may fail at any of its steps.
 func (w *world) checkpoint(*rapid.T) {
 	k := w.pick()
-	w.failing(func() error { _, err := k.v.checkpoint(context.Background()); return err })
+	w.failing(func(ctx context.Context) error { _, err := k.v.checkpoint(ctx); return err })
 }
 
-// failing runs fn with a blob or a proposal that fails, some time; a proposal may fail before or after it counts.
-func (w *world) failing(fn func() error) {
+// failing runs fn with a blob or a proposal that fails, some time, or a context that ends then; a proposal may fail before or
+// after it counts.
+func (w *world) failing(fn func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ends := rapid.Bool().Draw(w.t, "context ends")
 	at := rapid.IntRange(0, 12).Draw(w.t, "failure")
 	late := rapid.Bool().Draw(w.t, "late")
-	n := 0
-	hit := func() bool { n++; return n == at }
+	var n atomic.Int64
+	hit := func() bool { return n.Add(1) == int64(at) }
 	w.b.faults.set(func(string) error {
-		if hit() {
-			return errInjected
+		if !hit() {
+			return nil
 		}
-		return nil
+		if ends {
+			cancel()
+			return nil
+		}
+		return errInjected
 	}, func(cmd fsm.Command) error {
 		if !hit() {
+			return nil
+		}
+		if ends {
+			cancel()
 			return nil
 		}
 		if late {
@@ -152,9 +165,12 @@ func (w *world) failing(fn func() error) {
 		}
 		return errInjected
 	})
-	err := fn()
+	if ends && at == 0 {
+		cancel()
+	}
+	err := fn(ctx)
 	w.b.faults.set(nil, nil)
-	if err != nil && !errors.Is(err, errInjected) {
+	if err != nil && !errors.Is(err, errInjected) && !errors.Is(err, context.Canceled) {
 		w.t.Fatalf("failed by itself: %v", err)
 	}
 }
@@ -243,7 +259,7 @@ func (w *world) deleteVolume(*rapid.T) {
 }
 
 func (w *world) sweep(*rapid.T) {
-	w.failing(func() error { _, err := w.b.manager().Sweep(context.Background()); return err })
+	w.failing(func(ctx context.Context) error { _, err := w.b.manager().Sweep(ctx); return err })
 	w.b.blobs.lose(w.t, w.b.index)
 }
 

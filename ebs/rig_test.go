@@ -40,16 +40,16 @@ type rig struct {
 // rigNode is one node.
 type rigNode struct {
 	*Manager
-	rig     *rig
-	id      fsm.NodeID
-	dir     string
-	run     string
-	store   *shard.Store
-	logs    net.Listener
-	server  *httptest.Server
-	faults  faults
-	stop    context.CancelFunc
-	running sync.WaitGroup
+	rig      *rig
+	id       fsm.NodeID
+	dir      string
+	run      string
+	store    *shard.Store
+	listener net.Listener
+	server   *httptest.Server
+	faults   faults
+	stop     context.CancelFunc
+	running  sync.WaitGroup
 }
 
 // faults decides what goes wrong on a node; nil functions let everything pass.
@@ -137,6 +137,7 @@ func newRig(t testing.TB, nodes int, tune func(*Config)) *rig {
 		t.Fatal(err)
 	}
 	r.propose(table)
+	r.form()
 	for _, id := range r.ids {
 		run, err := os.MkdirTemp("", "x")
 		if err != nil {
@@ -205,7 +206,7 @@ func (r *rig) dial(ctx context.Context, node fsm.NodeID, proto string) (net.Conn
 	}
 	n := r.node(node)
 	r.mu.Lock()
-	l := n.logs
+	l := n.listener
 	r.mu.Unlock()
 	if l == nil {
 		return nil, errors.New("connection refused")
@@ -249,7 +250,7 @@ func (r *rig) start(id fsm.NodeID) {
 	}
 	server := httptest.NewServer(n.Handler())
 	r.mu.Lock()
-	n.logs, n.server = logs, server
+	n.listener, n.server = logs, server
 	r.mu.Unlock()
 	n.running.Go(func() {
 		if err := n.Serve(ctx, logs); err != nil && ctx.Err() == nil {
@@ -273,7 +274,7 @@ func (r *rig) halt(id fsm.NodeID) {
 	n.stop()
 	r.mu.Lock()
 	server := n.server
-	n.logs, n.server = nil, nil
+	n.listener, n.server = nil, nil
 	r.mu.Unlock()
 	server.Close()
 	n.running.Wait()
@@ -294,7 +295,7 @@ func (p rigPeers) now() shard.Direct {
 	defer p.r.mu.Unlock()
 	out := shard.Direct{}
 	for id, n := range p.r.nodes {
-		if n.store != nil && n.logs != nil {
+		if n.store != nil && n.listener != nil {
 			out[id] = n.store
 		}
 	}
@@ -356,12 +357,50 @@ func (r *rig) snapshotRecord(id fsm.SnapshotID) (x fsm.Snapshot) {
 	return x
 }
 
-// take makes a node the owner under a new generation, which it answers.
+// form makes the records that instances need.
+func (r *rig) form() {
+	r.propose(&fsm.InitCluster{
+		Cluster: fsm.Cluster{ID: "c-test", TargetSize: 1}, Member: fsm.Member{ID: r.ids[0], Zone: "z"},
+		Token: fsm.Token{ID: "t", Expires: 1 << 40, UsesLeft: 100},
+	})
+	for i, id := range r.ids[1:] {
+		r.propose(&fsm.AdmitMember{Member: fsm.Member{ID: id, Zone: "z"}, TokenID: "t", Now: 1, Settings: fsm.Settings{Epoch: uint64(i) + 1}})
+	}
+	r.propose(&fsm.RegisterImage{Image: fsm.Image{ID: "ami-1", Account: account, Name: "image"}})
+}
+
+// take has an instance with the volume run on a node, which owns the volume under the generation that it answers.
 func (r *rig) take(id fsm.VolumeID, node fsm.NodeID) uint64 {
 	r.t.Helper()
-	g := r.record(id).Generation
-	r.propose(&fsm.TakeVolume{ID: id, Generation: g, Node: node})
-	return g + 1
+	capacity := []fsm.NodeCapacity{{Node: node, VCPUs: 1000, Memory: 1 << 30}}
+	a := r.record(id).Attachment
+	if a == nil {
+		r.count++
+		i := fsm.Instance{ID: fsm.InstanceID(fmt.Sprintf("i-%d", r.count)), Account: account, Image: "ami-1", Node: node, Zone: "z", VCPUs: 1, Memory: 512}
+		r.propose(&fsm.LaunchInstances{Instances: []fsm.Instance{i}, Capacity: capacity})
+		r.propose(&fsm.ObserveInstance{ID: i.ID, Boot: 1, State: fsm.InstanceRunning})
+		r.propose(&fsm.AttachVolume{ID: id, Account: account, Instance: i.ID, Device: "/dev/sdf"})
+		return r.record(id).Generation
+	}
+	r.stopInstance(a.Instance)
+	r.propose(&fsm.StartInstance{ID: a.Instance, Account: account, Rev: r.instance(a.Instance).Rev, Node: node, Capacity: capacity})
+	return r.record(id).Generation
+}
+
+// stopInstance ends an instance as its controller does; its volumes are out of service then.
+func (r *rig) stopInstance(id fsm.InstanceID) {
+	r.t.Helper()
+	r.propose(&fsm.StopInstance{ID: id, Account: account, Force: true})
+	r.propose(&fsm.ObserveInstance{ID: id, Boot: r.instance(id).Boot, State: fsm.InstanceStopped})
+}
+
+func (r *rig) instance(id fsm.InstanceID) (x fsm.Instance) {
+	r.t.Helper()
+	err := r.control.View(func(v *fsm.View) error { x, _ = fsm.Instances.Get(v, id); return nil })
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return x
 }
 
 // snapshot begins a snapshot.
@@ -390,6 +429,20 @@ func (r *rig) until(what string, ok func(*fsm.View) bool) {
 		case <-changed:
 		case <-deadline:
 			r.t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// eventually waits for what tells nobody of its change.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	look, deadline := time.NewTicker(time.Millisecond), time.After(60*time.Second)
+	defer look.Stop()
+	for !ok() {
+		select {
+		case <-look.C:
+		case <-deadline:
+			t.Fatalf("waited in vain for %s", what)
 		}
 	}
 }
