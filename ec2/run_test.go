@@ -108,6 +108,30 @@ func TestWhatALostNodeWasToEndIsEndedWithoutIt(t *testing.T) {
 	}
 }
 
+func TestANodeThatGossipDoesNotKnowIsLost(t *testing.T) {
+	r := newRig(t)
+	id := r.run(r.image(), "t3.nano", 1)[0]
+	r.observe(id, fsm.InstanceRunning)
+	if _, err := r.client.TerminateInstances(t.Context(), &sdk.TerminateInstancesInput{InstanceIds: []string{id}}); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	r.nodes = nil // all of the cluster began again, and the node is not back
+	r.mu.Unlock()
+	lost := map[fsm.NodeID]time.Time{}
+	for range 2 {
+		if err := r.service.control(t.Context(), lost); err != nil {
+			t.Fatal(err)
+		}
+		r.pass(2 * time.Minute)
+	}
+	r.view(func(v *fsm.View) {
+		if s := r.state(v, id); s != fsm.InstanceTerminated {
+			t.Errorf("still %s", s)
+		}
+	})
+}
+
 func TestADetachmentOnALostNodeIsDone(t *testing.T) {
 	r := newRig(t)
 	id := r.run(r.image(), "t3.nano", 1)[0]
