@@ -172,6 +172,17 @@ func TestLaunchesAtOncePromiseNoMoreThanThereIs(t *testing.T) {
 	})
 }
 
+func TestAnArchitectureThatNoNodeRunsIsUnsupported(t *testing.T) {
+	r := newRig(t)
+	r.image()
+	r.must(&fsm.RegisterImage{Image: fsm.Image{
+		ID: "ami-0000000000000a43a", Account: aliceID, Name: "arm", Arch: archARM, BootMode: "uefi", RootDevice: "/dev/sda1",
+		Mappings: []fsm.BlockMapping{{Device: "/dev/sda1", Snapshot: "snap-0123456789abcdef0", Size: 2, Type: "gp3"}},
+	}})
+	_, err := r.client.RunInstances(t.Context(), launchOf("ami-0000000000000a43a", "t4g.nano", 1, 1))
+	wantCode(t, err, "Unsupported")
+}
+
 func TestAZoneIsHonoured(t *testing.T) {
 	r := newRig(t)
 	in := launchOf(r.image(), "t3.micro", 3, 3)

@@ -48,7 +48,7 @@ func (s *Service) plan(v *fsm.View, l *launch) (*fsm.LaunchInstances, error) {
 	chosen := place(s.members(v), func(id fsm.NodeID) fsm.NodeUse { return fsm.UseOf(v, id) },
 		demand{vcpus: l.typ.VCPUs, memory: l.typ.Memory, arch: l.typ.Arch, zones: where.zones()}, l.max)
 	if len(chosen) < l.min {
-		return nil, errCapacity(l.typ.Name, l.zone)
+		return nil, s.whyNot(l)
 	}
 	addresses, err := s.addresses(v, l, where, chosen)
 	if err != nil {
@@ -59,6 +59,15 @@ func (s *Service) plan(v *fsm.View, l *launch) (*fsm.LaunchInstances, error) {
 			where.subnets[chosen[len(addresses)].Zone].ID)
 	}
 	return s.assemble(l, assembly{image: image, key: key, site: where, devices: devices, nodes: chosen[:len(addresses)], addresses: addresses})
+}
+
+// whyNot is why a launch does not fit: no node ever runs its kind of guest, or those that do are full.
+func (s *Service) whyNot(l *launch) error {
+	if !slices.ContainsFunc(s.runnable(), func(t instanceType) bool { return t.Arch == l.typ.Arch }) {
+		return bad("Unsupported", "Your requested instance type (%s) is not supported in this region: no node runs guests of the architecture %s.",
+			l.typ.Name, l.typ.Arch)
+	}
+	return errCapacity(l.typ.Name, l.zone)
 }
 
 // members are the nodes of gossip that are members of the cluster.

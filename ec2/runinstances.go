@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -77,7 +78,10 @@ func (s *Service) RunInstances(ctx context.Context, c *principal.Caller, in *sdk
 		}
 		return cmd, dryRun(in.DryRun)
 	}, fsm.ErrLimit)
+	refused := (*fsm.Error)(nil)
 	switch {
+	case errors.As(err, &refused) && strings.HasPrefix(refused.Resource, "command of "): // the group's bound on its entries
+		return nil, bad("InstanceLimitExceeded", "The request makes more records than one command can hold: launch fewer instances at once, or with fewer tags.")
 	case errors.Is(err, fsm.ErrLimit):
 		return nil, errCapacity(l.typ.Name, l.zone)
 	case err != nil:
