@@ -53,6 +53,10 @@ func (r *replica) appendOne(s *session, h header, data, head []byte) (Position, 
 	}
 	h.seq, h.term, h.data = r.next, s.term, uint32(len(data))
 	h.flushed = min(h.flushed, h.seq-1)
+	if h.kind == opened {
+		before := r.lastTerm()
+		h.offset, h.length = int64(before.gen), int64(before.inc)
+	}
 	seg, err := r.room(h.span())
 	if err != nil {
 		return Position{}, err

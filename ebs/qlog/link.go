@@ -27,7 +27,6 @@ type link struct {
 const (
 	pingEvery  = patience / 4
 	backoffMin = 20 * time.Millisecond
-	backoffMax = time.Second
 )
 
 func newLink(l *Log, node fsm.NodeID) *link {
@@ -67,7 +66,7 @@ func (k *link) run(ctx context.Context, c *client, rep report) {
 			said = true
 		}
 		pause(ctx, wait)
-		wait = min(2*wait, backoffMax)
+		wait = min(2*wait, k.l.cfg.retry)
 	}
 }
 
@@ -148,15 +147,15 @@ func (k *link) reconcile(ctx context.Context, c *client, rep report) (uint64, er
 	if err := c.truncate(keep); err != nil {
 		return 0, err
 	}
+	if mine.base > rep.base { // damage before is of no interest
+		if err := c.wire.send(words(fCut, mine.base)); err != nil {
+			return 0, err
+		}
+	}
 	for _, h := range rep.holes {
 		first, last := max(h.first, mine.base), min(h.last, keep)
 		if first > last {
 			continue
-		}
-		if h.first < mine.base && h.last >= mine.base { // the place can be filled only from its beginning
-			if err := c.wire.send(words(fCut, mine.base)); err != nil {
-				return 0, err
-			}
 		}
 		if err := k.fill(ctx, c, first, last); err != nil {
 			return 0, err
@@ -221,6 +220,7 @@ func (k *link) synced(seq uint64) {
 	}
 	k.acked = max(k.acked, seq)
 	k.l.count()
+	k.l.broadcast()
 	if !k.member && !k.admit && k.acked >= k.l.opened && k.acked >= k.l.flushed {
 		k.admit = true
 		k.nudge()

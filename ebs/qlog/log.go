@@ -31,6 +31,8 @@ type Config struct {
 	Clean bool
 	Log   *slog.Logger
 	Rand  io.Reader // nil: crypto/rand
+
+	retry time.Duration // longest pause between two tries to reach a copy; 0: 1 s
 }
 
 func (c *Config) check() error {
@@ -40,9 +42,12 @@ func (c *Config) check() error {
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
+	if c.retry == 0 {
+		c.retry = time.Second
+	}
 	c.From = max(c.From, 1)
 	sorted := slices.Sorted(slices.Values(c.Replicas))
-	if c.Generation == 0 || c.Self == "" || c.Store == nil || len(sorted) == 0 || len(sorted) > 5 || len(slices.Compact(sorted)) != len(c.Replicas) {
+	if c.Generation == 0 || c.Generation >= 1<<63 || c.Self == "" || c.Store == nil || len(sorted) == 0 || len(sorted) > 5 || len(slices.Compact(sorted)) != len(c.Replicas) {
 		return fmt.Errorf("open the log of %s: needs a generation, this node, its store and 1 to 5 different replicas, not %d, %q and %q",
 			c.Volume, c.Generation, c.Self, c.Replicas)
 	}

@@ -313,7 +313,39 @@ func (o *opening) bring(ctx context.Context, best *answer) error {
 			return err
 		}
 	}
-	return o.obtain(ctx, best, span{o.r.end(), best.rep.next - 1}, o.r.appendAll)
+	if err := o.obtain(ctx, best, span{o.r.end(), best.rep.next - 1}, o.r.appendAll); err != nil {
+		return err
+	}
+	return o.verify(ctx, best)
+}
+
+// verify reads the records that some copy within reach has not, for they must be sent to it: damage that nobody has seen
+// yet is found while the log can still be decided.
+func (o *opening) verify(ctx context.Context, best *answer) error {
+	seq := o.r.end()
+	for _, a := range o.copies {
+		same, ok := common(&a.rep, &best.rep)
+		if !ok {
+			same = 0
+		}
+		seq = min(seq, max(same+1, o.r.begin()))
+	}
+	var buf []byte
+	for seq < o.r.end() {
+		out, n, err := o.r.chunk(buf[:0], seq, o.r.end()-1, chunkSize)
+		if errors.Is(err, errHole) {
+			o.r.damage(seq)
+			if err := o.obtain(ctx, best, span{seq, seq}, o.r.fill); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		buf, seq = out, seq+uint64(n)
+	}
+	return nil
 }
 
 // obtain gets records of the chosen log, wherever they are whole. At one that nobody has it gives up.
@@ -383,7 +415,8 @@ func (o *opening) giveUp(best *answer, seq uint64) error {
 	for _, a := range o.copies {
 		said = said || a.rep.flushed >= seq
 		same, ok := common(&a.rep, &best.rep)
-		if a.rep.mark >= seq && (a == best || ok && same >= seq) {
+		known := a == best || ok && same >= seq
+		if known && a.rep.mark >= seq || !known && best.rep.mark >= seq && a.rep.holds(seq) {
 			could++
 		}
 	}

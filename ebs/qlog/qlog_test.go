@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,11 +25,32 @@ type bed struct {
 	t       testing.TB
 	segment int64
 	log     *slog.Logger
+	said    lines
 
 	mu    sync.Mutex // guards what is below
 	nodes map[fsm.NodeID]*node
 	cut   map[[2]fsm.NodeID]bool
 	conns map[net.Conn][2]fsm.NodeID
+}
+
+// lines is the last that was logged.
+type lines struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, string(b))
+	l.all = l.all[max(0, len(l.all)-60):]
+	return len(b), nil
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.all, "")
 }
 
 // node is one of them. store is nil while it is down.
@@ -44,11 +66,8 @@ type node struct {
 func newBed(t testing.TB, n int) *bed {
 	b := &bed{
 		t: t, segment: 16 << 10, nodes: map[fsm.NodeID]*node{}, cut: map[[2]fsm.NodeID]bool{}, conns: map[net.Conn][2]fsm.NodeID{},
-		log: slog.New(slog.DiscardHandler),
 	}
-	if testing.Verbose() {
-		b.log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
+	b.log = slog.New(slog.NewTextHandler(&b.said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for i := range n {
 		id := fsm.NodeID(fmt.Sprintf("n-%c", 'a'+i))
 		b.nodes[id] = &node{id: id, fs: vfs.NewMem(1 << 32)}
@@ -160,7 +179,7 @@ func (b *bed) part(x, y fsm.NodeID, cut bool) {
 func (b *bed) config(self fsm.NodeID, generation uint64) Config {
 	return Config{
 		Volume: testVolume, Generation: generation, Self: self, Replicas: b.ids(), Store: b.nodes[self].store,
-		Dial: b.dial(self), Log: b.log.With("owner", self),
+		Dial: b.dial(self), Log: b.log.With("owner", self), retry: backoffMin,
 	}
 }
 
@@ -210,7 +229,13 @@ func add(t testing.TB, l *Log, i, size int) Position {
 	return at
 }
 
-func mustSync(t testing.TB, l *Log) {
+// failer is a test's or a property's T.
+type failer interface {
+	Helper()
+	Fatal(...any)
+}
+
+func mustSync(t failer, l *Log) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -379,26 +404,30 @@ func TestAReplicaThatWasAwayCatchesUpWhileWritesGoOn(t *testing.T) {
 	b.close(l)
 }
 
-// waitSynced waits until a node's copy has synced everything.
+// waitSynced waits until a node's copy has synced everything and is a member.
 func waitSynced(t testing.TB, l *Log, id fsm.NodeID) {
 	t.Helper()
-	mustSync(t, l)
+	if err := awaitCopy(l, id); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func awaitCopy(l *Log, id fsm.NodeID) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := l.Sync(ctx); err != nil {
+		return err
+	}
 	end := l.r.end() - 1
 	for _, k := range l.links {
-		if k.node == id {
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-			defer cancel()
-			for ok := false; !ok; {
-				l.mu.Lock()
-				ok = k.acked >= end && k.member
-				l.mu.Unlock()
-				if ctx.Err() != nil {
-					t.Fatal("the copy does not catch up")
-				}
-				time.Sleep(time.Millisecond)
-			}
+		if k.node != id {
+			continue
+		}
+		if err := l.await(ctx, func() bool { return k.acked >= end && k.member }); err != nil {
+			return fmt.Errorf("the copy on %s does not catch up to %d: %w", id, end, err)
 		}
 	}
+	return nil
 }
 
 func TestCutDropsSegmentsEverywhere(t *testing.T) {

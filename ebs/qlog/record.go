@@ -26,8 +26,8 @@ import (
 //	 16  8  incarnation: which opening under that generation
 //	 24  8  sequence: one more than the record before
 //	 32  8  sequence up to which the owner knew a majority to be synced at this append
-//	 40  8  offset in the volume, bytes
-//	 48  8  length in the volume, bytes
+//	 40  8  offset in the volume, bytes; of kind 0 the generation of the record before, 0 for none
+//	 48  8  length in the volume, bytes; of kind 0 the incarnation of the record before
 //	 56  4  length of the data that follows: as above for a write, else 0
 //	 60  4  CRC32C of nonce, position in the file, bytes 0..60, the table that follows
 //	then    CRC32C of each 64 KiB block of the data, 4 bytes each
@@ -68,6 +68,9 @@ type header struct {
 	offset, length int64
 	data           uint32
 }
+
+// termBefore is the term of the record before an owner's first.
+func (h *header) termBefore() term { return term{uint64(h.offset), uint64(h.length)} }
 
 func (h *header) blocks() int { return int((uint64(h.data) + blockSize - 1) / blockSize) }
 

@@ -119,10 +119,11 @@ func (r *replica) readSegments(names []string) error {
 	if err := r.addMarked(); err != nil {
 		return err
 	}
-	if len(r.segs) > 0 && r.segs[0].first > r.base {
+	missing := len(r.segs) > 0 && r.segs[0].first > r.base
+	if missing && r.synced >= r.base {
 		return fmt.Errorf("records %d to %d of %s have no file: %w", r.base, r.segs[0].first-1, r.volume, ErrCorrupt)
 	}
-	if r.next < r.base { // a reset was cut short
+	if missing || r.next < r.base { // nothing from base on was synced: a torn end without its beginning, or a reset cut short
 		err := r.removeSegments(0)
 		r.next, r.runs, r.holes = r.base, nil, nil
 		return err
@@ -146,12 +147,17 @@ func (r *replica) readSegment(name string, number uint32) error {
 		b = b[:1<<31]
 	}
 	r.number, r.unnamed = max(r.number, number), true
-	if err := r.dropEmptyBlank(); err != nil {
-		return errors.Join(err, f.Close())
-	}
 	fh, ok := parseFileHeader(b, number)
-	if ok && fh.first < r.next && len(r.segs) > 0 { // cannot follow what is before it: left by a cut that was interrupted
-		ok = false
+	ok = ok && (len(r.segs) == 0 || fh.first >= r.next) // else it was left by a cut that was interrupted
+	if n := len(r.segs); n > 0 && len(r.segs[n-1].offs) == 0 {
+		// A file without records goes before: what is missed between the two is missed there.
+		if !ok {
+			return errors.Join(f.Close(), r.fs.Remove(full))
+		} else if fh.first == r.next {
+			if err := r.removeSegments(n - 1); err != nil {
+				return errors.Join(err, f.Close())
+			}
+		}
 	}
 	s := &segment{fileHeader: fh, f: f, end: recordsAt, edits: 1}
 	if !ok {
@@ -161,18 +167,28 @@ func (r *replica) readSegment(name string, number uint32) error {
 	}
 	found := scan(b, fh, r.lastTerm())
 	if len(r.segs) > 0 {
-		r.addHole(gap{first: r.next, last: fh.first - 1, at: r.segs[len(r.segs)-1].end})
+		if err := r.addHole(gap{first: r.next, last: fh.first - 1, at: r.segs[len(r.segs)-1].end}); err != nil {
+			return errors.Join(err, f.Close())
+		}
 	}
 	r.segs = append(r.segs, s)
 	r.next = fh.first
-	r.addScanned(s, found)
+	if err := r.addScanned(s, found); err != nil {
+		return err
+	}
 	return r.rewriteUnmarked(s, b, found)
 }
 
+// maxHole bounds how many records one damaged place can have: a limit of memory, far beyond what files can hold.
+const maxHole = 1 << 24
+
 // addHole notes that the last segment lacks the records of g, if there are any.
-func (r *replica) addHole(g gap) {
+func (r *replica) addHole(g gap) error {
 	if g.first > g.last {
-		return
+		return nil
+	}
+	if g.last-g.first >= maxHole {
+		return fmt.Errorf("%w: volume %s: records %d to %d are missing", ErrCorrupt, r.volume, g.first, g.last)
 	}
 	s := r.segs[len(r.segs)-1]
 	for len(s.offs) < int(g.last+1-s.first) {
@@ -180,20 +196,25 @@ func (r *replica) addHole(g gap) {
 	}
 	r.holes = append(r.holes, g)
 	r.next = g.last + 1
+	return nil
 }
 
-func (r *replica) addScanned(s *segment, found scanned) {
+func (r *replica) addScanned(s *segment, found scanned) error {
 	gaps := found.gaps
 	for _, rec := range found.records {
 		if len(gaps) > 0 && gaps[0].last == rec.seq-1 {
-			r.addHole(gaps[0])
+			if err := r.addHole(gaps[0]); err != nil {
+				return err
+			}
 			gaps = gaps[1:]
 		}
+		r.learnTerm(&rec.header)
 		s.offs = append(s.offs, rec.at)
 		r.next = rec.seq + 1
 		r.account(&rec.header)
 	}
 	s.end = found.end
+	return nil
 }
 
 // account takes a record's header into what is known of the whole log.
@@ -203,6 +224,21 @@ func (r *replica) account(h *header) {
 	}
 	r.flushed = max(r.flushed, h.flushed)
 	r.used = r.used || h.kind != opened
+}
+
+// learnTerm notes the term of a damaged record from its successor: the same, unless that is an owner's first, which names
+// the term before its own.
+func (r *replica) learnTerm(h *header) {
+	if n := len(r.holes); n == 0 || r.holes[n-1].last != h.seq-1 {
+		return
+	}
+	t := h.term
+	if h.kind == opened {
+		t = h.termBefore()
+	}
+	if t.compare(r.lastTerm()) > 0 {
+		r.runs = append(r.runs, run{t, h.seq - 1})
+	}
 }
 
 func (r *replica) lastTerm() term {
@@ -238,7 +274,9 @@ func (r *replica) addMarked() error {
 		return fmt.Errorf("records %d to %d of %s have no file: %w", r.base, r.state.seq, r.volume, ErrCorrupt)
 	}
 	s := r.segs[len(r.segs)-1]
-	r.addHole(gap{first: r.next, last: r.state.seq, at: s.end})
+	if err := r.addHole(gap{first: r.next, last: r.state.seq, at: s.end}); err != nil {
+		return err
+	}
 	if m := r.state.mark; m.term.compare(r.lastTerm()) > 0 {
 		r.runs = append(r.runs, run{m.term, m.seq})
 	}

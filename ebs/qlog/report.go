@@ -1,6 +1,9 @@
 package qlog
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // run is records that one opening of the log wrote, from first up to the next run.
 type run struct {
@@ -31,8 +34,8 @@ func (r *report) last() term {
 	return r.runs[len(r.runs)-1].term
 }
 
-// termAt is the term of the record seq; zero where it is not there. A damaged record between two runs counts to the
-// earlier.
+// termAt is the term of the record seq; zero where it is not there. Of damaged records before a run the last has a run of its
+// own, for its successor tells its term; those before it count to the run before.
 func (r *report) termAt(seq uint64) term {
 	if seq < r.base || seq >= r.next {
 		return term{}
@@ -68,18 +71,34 @@ func better(a, b *report) bool {
 // common is the last sequence at which two copies hold the same record, and with it the same log before it: a term and a
 // sequence name one record and all that precede it. False where they have none in common.
 func common(a, b *report) (uint64, bool) {
-	low := max(a.base, b.base)
-	for s := min(a.next, b.next) - 1; s >= low; {
-		if t := a.termAt(s); t == b.termAt(s) && t != (term{}) {
+	x, y := a.aligned(b), b.aligned(a)
+	low := max(x.base, y.base)
+	for s := min(x.next, y.next) - 1; s >= low; {
+		if t := x.termAt(s); t == y.termAt(s) && t != (term{}) {
 			return s, true
 		}
-		start := max(a.runStart(s), b.runStart(s)) // the terms differ down to here
+		start := max(x.runStart(s), y.runStart(s)) // the terms differ down to here
 		if start <= low {
 			break
 		}
 		s = start - 1
 	}
 	return 0, false
+}
+
+// aligned is r with what b knows of where runs begin. Every term has one first record: where a copy's own is damaged, the
+// records from there on are that term's nevertheless.
+func (r *report) aligned(b *report) *report {
+	out := *r
+	out.runs = slices.Clone(r.runs)
+	for i, run := range out.runs {
+		for _, other := range b.runs {
+			if other.term == run.term && other.first < run.first && (i == 0 || other.first > out.runs[i-1].first) {
+				out.runs[i].first = other.first
+			}
+		}
+	}
+	return &out
 }
 
 // runStart is the first sequence of the run that holds seq.

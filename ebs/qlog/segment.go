@@ -87,7 +87,7 @@ func scan(b []byte, fh fileHeader, after term) scanned {
 	expect := fh.first
 	for pos := recordsAt; pos < len(b); {
 		h, err := parse(b[pos:], fh.nonce, uint32(pos))
-		if err != nil || h.seq < expect || h.term.compare(after) < 0 {
+		if err != nil || h.seq < expect || h.seq-expect > uint64(pos)/headerSize || h.term.compare(after) < 0 {
 			pos += 8
 			continue
 		}
