@@ -34,7 +34,9 @@ type world struct {
 	events     []string // what happened, for a failure's message: a race may not happen again
 }
 
-func (w *world) note(format string, args ...any) { w.events = append(w.events, fmt.Sprintf(format, args...)) }
+func (w *world) note(format string, args ...any) {
+	w.events = append(w.events, fmt.Sprintf(format, args...))
+}
 
 func (w *world) fail(format string, args ...any) {
 	w.t.Fatalf("%s\n%s\n%s", fmt.Sprintf(format, args...), strings.Join(w.events, "\n"), &w.b.said)
