@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,9 +131,9 @@ func FuzzOwnerFrames(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dials := 0
+		var dials atomic.Int32
 		dial := func(context.Context, fsm.NodeID) (net.Conn, error) {
-			if dials++; dials > 1 {
+			if dials.Add(1) > 1 {
 				return nil, net.ErrClosed
 			}
 			mine, theirs := net.Pipe()
