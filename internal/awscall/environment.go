@@ -24,10 +24,11 @@ func FromEnvironment(getenv func(string) string, home string) (Config, error) {
 		CAFile: getenv("AWS_CA_BUNDLE"),
 	}
 	profile := getenv("AWS_PROFILE")
-	if cfg.AccessKey != "" && cfg.SecretKey != "" && profile == "" {
+	own := cfg.AccessKey != "" && cfg.SecretKey != "" // keys of the environment go before the profile's
+	switch {
+	case profile == "" && own:
 		return cfg, nil
-	}
-	if profile == "" {
+	case profile == "":
 		return cfg, ErrNoKeys
 	}
 	file := cmp.Or(getenv("AWS_SHARED_CREDENTIALS_FILE"), filepath.Join(home, ".aws", "credentials"))
@@ -40,7 +41,9 @@ func FromEnvironment(getenv func(string) string, home string) (Config, error) {
 		return cfg, err
 	}
 	find := func(name string) string { return cmp.Or(keys[name], settings[name]) }
-	cfg.AccessKey, cfg.SecretKey, cfg.Token = find("aws_access_key_id"), find("aws_secret_access_key"), find("aws_session_token")
+	if !own {
+		cfg.AccessKey, cfg.SecretKey, cfg.Token = find("aws_access_key_id"), find("aws_secret_access_key"), find("aws_session_token")
+	}
 	cfg.Region, cfg.Endpoint = cmp.Or(cfg.Region, find("region")), cmp.Or(cfg.Endpoint, find("endpoint_url"))
 	cfg.CAFile = cmp.Or(cfg.CAFile, find("ca_bundle"))
 	if cfg.AccessKey == "" || cfg.SecretKey == "" {
