@@ -130,7 +130,7 @@ func (s *Service) DescribeImages(ctx context.Context, c *principal.Caller, in *e
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPage(c.Account, "DescribeImages", in, in.MaxResults, in.NextToken, limits{1, 1000})
+	p, err := newPage(pageRequest{c.Account, "DescribeImages", in, in.MaxResults, in.NextToken}, limits{1, 1000})
 	if err != nil {
 		return nil, err
 	}

@@ -296,7 +296,7 @@ func (s *Service) pageOfImports(ctx context.Context, c *principal.Caller, q impo
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := newPage(c.Account, q.op, q.in, q.maxResults, q.token, limits{1, 1000})
+	p, err := newPage(pageRequest{c.Account, q.op, q.in, q.maxResults, q.token}, limits{1, 1000})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -34,7 +34,7 @@ func list[T any](ctx context.Context, s *Service, c *principal.Caller, l listing
 	if l.limits == (limits{}) {
 		l.limits = usual
 	}
-	p, err := newPage(c.Account, l.op, l.in, l.maxResults, l.token, l.limits)
+	p, err := newPage(pageRequest{c.Account, l.op, l.in, l.maxResults, l.token}, l.limits)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -24,26 +24,34 @@ var usual = limits{5, 1000}
 // boundLength is how many bytes of the request's hash a token carries.
 const boundLength = 12
 
-// newPage reads MaxResults and NextToken of a describe. op and in, its input, bind a token to the request: it is good
-// only for the same filters and ids of the same account. A token is base64 of boundLength bytes of a hash and the key
-// of the last record.
-func newPage(account, op string, in any, maxResults *int32, token *string, lim limits) (page, error) {
-	hash, err := requestHash(in, "NextToken", "MaxResults", "DryRun")
+// pageRequest is a describe as far as its pages go.
+type pageRequest struct {
+	account, op string
+	in          any // its input
+	maxResults  *int32
+	token       *string
+}
+
+// newPage reads MaxResults and NextToken of a describe. The operation, its input and the account bind a token to the
+// request: it is good only for the same filters and ids of the same account. A token is base64 of boundLength bytes of a
+// hash and the key of the last record.
+func newPage(r pageRequest, lim limits) (page, error) {
+	hash, err := requestHash(r.in, "NextToken", "MaxResults", "DryRun")
 	if err != nil {
 		return page{}, err
 	}
-	sum := sha256.Sum256(append([]byte(account+"\x00"+op+"\x00"), hash...))
+	sum := sha256.Sum256(append([]byte(r.account+"\x00"+r.op+"\x00"), hash...))
 	p := page{bound: sum[:boundLength]}
-	if maxResults != nil {
-		if n := *maxResults; n < lim.least || n > lim.most {
+	if r.maxResults != nil {
+		if n := *r.maxResults; n < lim.least || n > lim.most {
 			return page{}, invalid("Value ( %d ) for parameter maxResults is invalid. Expecting a value between %d and %d.", n, lim.least, lim.most)
 		}
-		p.max = int(*maxResults)
+		p.max = int(*r.maxResults)
 	}
-	if token == nil || *token == "" {
+	if r.token == nil || *r.token == "" {
 		return p, nil
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(*token)
+	raw, err := base64.RawURLEncoding.DecodeString(*r.token)
 	if err != nil || len(raw) <= boundLength || !slices.Equal(raw[:boundLength], p.bound) {
 		return page{}, bad("InvalidNextToken", "The specified NextToken is not valid: use that of the previous answer, with the same parameters.")
 	}

@@ -202,7 +202,7 @@ func (s *Service) DescribeSnapshots(ctx context.Context, c *principal.Caller, in
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPage(c.Account, "DescribeSnapshots", in, in.MaxResults, in.NextToken, usual)
+	p, err := newPage(pageRequest{c.Account, "DescribeSnapshots", in, in.MaxResults, in.NextToken}, usual)
 	if err != nil {
 		return nil, err
 	}

@@ -217,7 +217,7 @@ func (s *Service) pageOfVolumes(ctx context.Context, c *principal.Caller, q volu
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := newPage(c.Account, q.op, q.in, q.maxResults, q.token, usual)
+	p, err := newPage(pageRequest{c.Account, q.op, q.in, q.maxResults, q.token}, usual)
 	if err != nil {
 		return nil, nil, err
 	}
