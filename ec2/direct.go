@@ -234,7 +234,11 @@ func (d *Direct) newStart(v *fsm.View, c *principal.Caller, in *ebs.StartSnapsho
 		}
 		parent = &p
 	}
-	return d.s.newBuilder(account(c), aws.ToString(in.Description), *in.VolumeSize, parent)
+	cmd, err := d.s.newBuilder(account(c), aws.ToString(in.Description), *in.VolumeSize, parent)
+	if err == nil {
+		cmd.Snapshot.Timeout = aws.ToInt32(in.Timeout)
+	}
+	return cmd, err
 }
 
 // newBuilder is the command that begins a snapshot of its own, which blocks are written into.

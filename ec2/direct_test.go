@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ebssdk "github.com/aws/aws-sdk-go-v2/service/ebs"
@@ -168,4 +169,39 @@ func TestAWrongBlockIsRefusedInAWSsWords(t *testing.T) {
 	_, err = r.client.DeleteSnapshot(r.ctx, &sdk.DeleteSnapshotInput{SnapshotId: &id})
 	r.ok(err)
 	wantCode(t, r.put(id, 0, whole), "ResourceNotFoundException")
+}
+
+func TestASnapshotThatNobodyWritesToIsGivenUp(t *testing.T) {
+	r := newStorageRig(t)
+	short, err := r.ebs.StartSnapshot(r.ctx, &ebssdk.StartSnapshotInput{VolumeSize: aws.Int64(1), Timeout: aws.Int32(10)})
+	r.ok(err)
+	usual, err := r.ebs.StartSnapshot(r.ctx, startOf(1))
+	r.ok(err)
+	w := &builderWatch{seen: map[fsm.SnapshotID]sight{}}
+	states := func() [2]string {
+		t.Helper()
+		r.ok(r.service.watchBuilders(r.ctx, w))
+		return [2]string{r.snapshot(*short.SnapshotId).State, r.snapshot(*usual.SnapshotId).State}
+	}
+	states()
+	r.pass(9 * time.Minute)
+	builder := r.record(string(r.snapshot(*short.SnapshotId).Volume))
+	r.must(&fsm.CheckpointVolume{ID: builder.ID, Generation: builder.Generation, Map: fsm.VolumeMap{Seq: 1}}) // it was written to
+	states()
+	r.pass(9 * time.Minute)
+	if got := states(); got != [2]string{fsm.SnapshotPending, fsm.SnapshotPending} {
+		t.Errorf("after 9 minutes without a write: %v", got)
+	}
+	r.pass(time.Minute)
+	if got := states(); got != [2]string{fsm.SnapshotError, fsm.SnapshotPending} {
+		t.Errorf("after 10 minutes: %v", got)
+	}
+	if x := r.snapshot(*short.SnapshotId); x.Message == "" || r.record(string(builder.ID)).ID != "" {
+		t.Errorf("%+v, or its builder is left", x)
+	}
+	r.pass(time.Hour)
+	if got := states(); got[1] != fsm.SnapshotError {
+		t.Errorf("after an hour: %v", got)
+	}
+	wantCode(t, r.put(*short.SnapshotId, 0, make([]byte, BlockSize)), "ValidationException")
 }

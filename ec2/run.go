@@ -27,6 +27,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}()
 	defer func() { <-imports }()
 	lost := map[fsm.NodeID]time.Time{} // dead nodes, and when that was first seen
+	builders := builderWatch{seen: map[fsm.SnapshotID]sight{}}
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	pause := time.NewTimer(0)
@@ -34,11 +35,12 @@ func (s *Service) Run(ctx context.Context) error {
 	for {
 		changed := s.cfg.Control.Changed()
 		if s.cfg.Leader() {
-			if err := s.control(ctx, lost); err != nil && ctx.Err() == nil {
+			if err := errors.Join(s.control(ctx, lost), s.watchBuilders(ctx, &builders)); err != nil && ctx.Err() == nil {
 				s.cfg.Log.ErrorContext(ctx, "EC2's controller failed; it tries again", "err", err)
 			}
 		} else {
 			clear(lost)
+			clear(builders.seen)
 		}
 		pause.Reset(breath)
 		select {

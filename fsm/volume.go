@@ -83,6 +83,7 @@ type Snapshot struct {
 	Lineage     string     `cbor:"10,keyasint"`
 	Map         VolumeMap  `cbor:"11,keyasint"`
 	Direct      bool       `cbor:"12,keyasint,omitempty"` // written by PutSnapshotBlock through a builder
+	Timeout     int32      `cbor:"13,keyasint,omitempty"` // of a Direct one: minutes without a write after which it is given up; 0: 60
 }
 
 // Tables of the control group about volumes.
