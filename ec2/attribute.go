@@ -144,15 +144,7 @@ func attributeChange(in *sdk.ModifyInstanceAttributeInput) (func(fsm.Instance, *
 	if v := spread.InstanceInitiatedShutdownBehavior; v != nil {
 		changes = append(changes, changeOnShutdown(aws.ToString(v.Value)))
 	}
-	for _, fixed := range []struct {
-		value *types.AttributeBooleanValue
-		is    bool
-		name  string
-	}{{spread.SourceDestCheck, true, "SourceDestCheck"}, {spread.DisableApiStop, false, "DisableApiStop"}, {spread.EbsOptimized, false, "EbsOptimized"}} {
-		if fixed.value != nil {
-			changes = append(changes, func(fsm.Instance, *fsm.ModifyInstance) error { return fixedAt(fixed.name, fixed.is, fixed.value) })
-		}
-	}
+	changes = append(changes, fixedAttributes(spread)...)
 	switch len(changes) {
 	case 0:
 		return nil, bad(codeMissing, "No attributes specified.")
@@ -160,6 +152,20 @@ func attributeChange(in *sdk.ModifyInstanceAttributeInput) (func(fsm.Instance, *
 		return changes[0], nil
 	}
 	return nil, bad(codeCombination, "Fields for multiple attribute types specified: change one attribute at a time.")
+}
+
+// fixedAttributes are the changes of attributes that can have one value only.
+func fixedAttributes(in *sdk.ModifyInstanceAttributeInput) (out []func(fsm.Instance, *fsm.ModifyInstance) error) {
+	for _, fixed := range []struct {
+		value *types.AttributeBooleanValue
+		is    bool
+		name  string
+	}{{in.SourceDestCheck, true, "SourceDestCheck"}, {in.DisableApiStop, false, "DisableApiStop"}, {in.EbsOptimized, false, "EbsOptimized"}} {
+		if fixed.value != nil {
+			out = append(out, func(fsm.Instance, *fsm.ModifyInstance) error { return fixedAt(fixed.name, fixed.is, fixed.value) })
+		}
+	}
+	return out
 }
 
 // fixedAt refuses any value but the one that Hive has.
