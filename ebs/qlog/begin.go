@@ -11,10 +11,7 @@ import (
 // begin starts the owner's work on the log that an opening has chosen: its own first record, then every copy that can be
 // reached is made like this node's, until a majority has that record synced and remembers to be a member.
 func (l *Log) begin(ctx context.Context, o *opening, replay func(Record) error) error {
-	for _, a := range o.copies {
-		l.flushed = max(l.flushed, a.rep.flushed)
-	}
-	l.flushed = min(l.flushed, l.r.end()-1)
+	l.flushed = o.flushed
 	l.flushedNow.Store(l.flushed)
 	room := l.cfg.Store.pool.get()
 	defer l.cfg.Store.pool.put(room)

@@ -19,7 +19,7 @@ const grace = 250 * time.Millisecond
 // errMore: with the copies that answered so far the log cannot be decided.
 var errMore = errors.New("more copies are needed")
 
-// errTorn: the log was cut at a record that cannot have been synced.
+// errTorn: the chosen log was shortened to what is before a record that cannot have been synced.
 var errTorn = errors.New("the log has a torn end")
 
 // errRaced: another opening of the same generation was faster at some copy.
@@ -70,6 +70,7 @@ type opening struct {
 	missing []string  // why copies did not answer
 	open    int       // that have neither answered nor failed
 	prov    bool      // no copy is a member yet: all count
+	flushed uint64    // a majority had synced up to here, as some record says
 }
 
 // answer is what one copy said.
@@ -93,10 +94,24 @@ func (o *opening) run(ctx context.Context) (l *Log, err error) {
 	if err := o.reach(ctx); err != nil {
 		return nil, err
 	}
-	if err := o.bring(ctx, o.best()); err != nil && !errors.Is(err, errTorn) {
-		return nil, err
+	for _, a := range o.copies {
+		o.flushed = max(o.flushed, a.rep.flushed)
 	}
-	return o.log, nil
+	for {
+		best, err := o.choose()
+		if err != nil {
+			return nil, err
+		}
+		err = o.bring(ctx, best)
+		if errors.Is(err, errTorn) {
+			o.tellHere()
+			continue // without what is torn, another log may be the newest
+		}
+		if err != nil {
+			return nil, err
+		}
+		return o.log, o.enough(best)
+	}
 }
 
 func (o *opening) hangUp() {
@@ -284,6 +299,43 @@ func (o *opening) best() *answer {
 	return best
 }
 
+// choose is the newest log that counts, and whose damaged records other copies have.
+func (o *opening) choose() (*answer, error) {
+	for {
+		best := o.best()
+		if err := o.patch(best); !errors.Is(err, errTorn) {
+			return best, err
+		}
+	}
+}
+
+// patch finds for each damaged record of a log another copy that has it, and learns its term there: without all terms the
+// logs cannot be compared, and nothing may be cut before.
+func (o *opening) patch(best *answer) error {
+	for _, h := range slices.Clone(best.rep.holes) {
+		for seq := max(h.first, o.cfg.From); seq <= h.last; seq++ {
+			i := slices.IndexFunc(o.copies, func(a *answer) bool {
+				same, ok := common(&a.rep, &best.rep)
+				return a != best && ok && same >= seq && a.rep.holds(seq)
+			})
+			if i < 0 {
+				return o.giveUp(best, seq)
+			}
+			best.rep.learn(seq, o.copies[i].rep.aligned(&best.rep).termAt(seq))
+		}
+	}
+	return nil
+}
+
+// tellHere takes what this node's copy now is.
+func (o *opening) tellHere() {
+	for _, a := range o.copies {
+		if a.c == nil {
+			a.rep = o.r.tell()
+		}
+	}
+}
+
 // bring makes this node's copy the chosen log, whole.
 func (o *opening) bring(ctx context.Context, best *answer) error {
 	if best.rep.base > o.cfg.From {
@@ -297,7 +349,7 @@ func (o *opening) bring(ctx context.Context, best *answer) error {
 		return err
 	}
 	mine := o.r.tell()
-	keep, ok := mine.next-1, true
+	keep, ok := best.rep.next-1, true
 	if best.c != nil {
 		keep, ok = common(&mine, &best.rep)
 	}
@@ -406,31 +458,39 @@ func (o *opening) sources(best *answer) []*answer {
 	return out
 }
 
-// giveUp decides about a record that no copy within reach has whole. It may have been synced where a record says so, or
-// where those that had synced it by their own mark, and those that did not answer, can be a majority: then it is
-// corruption. Else it is a torn end, and is cut.
+// giveUp decides about a record of the chosen log that no copy within reach has whole. If its own copy had synced it, it is
+// rot, and it is corruption if that copy, those that may have synced it too and those that did not answer can be a
+// majority. Else the log is torn there: what follows is no evidence of anything, and the copy counts without it.
 func (o *opening) giveUp(best *answer, seq uint64) error {
 	could := len(o.cfg.Replicas) - len(o.copies)
-	said := false
 	for _, a := range o.copies {
-		said = said || a.rep.flushed >= seq
 		same, ok := common(&a.rep, &best.rep)
 		known := a == best || ok && same >= seq
-		if known && a.rep.mark >= seq || !known && best.rep.mark >= seq && a.rep.holds(seq) {
+		if known && a.rep.mark >= seq || !known && a.rep.holds(seq) {
 			could++
 		}
 	}
-	if !said && could < majority(len(o.cfg.Replicas)) {
-		o.cfg.Log.Info("a torn end of a volume's log is cut", "volume", o.cfg.Volume, "node", best.node, "seq", seq)
-		if err := o.r.truncate(o.s, seq-1); err != nil {
-			return err
-		}
-		return errTorn
+	if best.rep.mark >= seq && could >= majority(len(o.cfg.Replicas)) {
+		return o.corrupt(best, seq)
 	}
+	o.cfg.Log.Info("a torn end of a volume's log is cut", "volume", o.cfg.Volume, "node", best.node, "seq", seq)
+	best.rep.truncate(seq - 1)
+	return errTorn
+}
+
+func (o *opening) corrupt(best *answer, seq uint64) error {
 	err := fmt.Errorf("%w: volume %s, node %s, record %d is whole nowhere; not asked: %s", ErrCorrupt, o.cfg.Volume, best.node, seq,
 		strings.Join(o.missing, ", "))
 	if len(o.copies) < len(o.cfg.Replicas) {
 		err = errors.Join(errMore, err)
 	}
 	return err
+}
+
+// enough fails where a record says that more was synced than the log has now.
+func (o *opening) enough(best *answer) error {
+	if end := o.r.end(); o.flushed >= end {
+		return o.corrupt(best, end)
+	}
+	return nil
 }

@@ -101,6 +101,31 @@ func (r *report) aligned(b *report) *report {
 	return &out
 }
 
+// truncate forgets every record after keep.
+func (r *report) truncate(keep uint64) {
+	r.next, r.mark = min(r.next, keep+1), min(r.mark, keep)
+	r.runs = slices.DeleteFunc(slices.Clone(r.runs), func(run run) bool { return run.first > keep })
+	var holes []span
+	for _, h := range r.holes {
+		if h.first <= keep {
+			holes = append(holes, span{h.first, min(h.last, keep)})
+		}
+	}
+	r.holes = holes
+}
+
+// learn notes the term of a damaged record.
+func (r *report) learn(seq uint64, t term) {
+	i := sort.Search(len(r.runs), func(i int) bool { return r.runs[i].first > seq })
+	switch {
+	case i > 0 && r.runs[i-1].term.compare(t) >= 0: // known
+	case i < len(r.runs) && r.runs[i].term == t:
+		r.runs[i].first = seq
+	case i == len(r.runs) || r.runs[i].term.compare(t) > 0:
+		r.runs = slices.Insert(slices.Clone(r.runs), i, run{t, seq})
+	}
+}
+
 // runStart is the first sequence of the run that holds seq.
 func (r *report) runStart(seq uint64) uint64 {
 	i := sort.Search(len(r.runs), func(i int) bool { return r.runs[i].first > seq })
