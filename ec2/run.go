@@ -3,6 +3,7 @@ package ec2
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"hive/fsm"
@@ -63,15 +64,7 @@ func (s *Service) control(ctx context.Context, lost map[fsm.NodeID]time.Time) er
 	var bare []fsm.AccountID
 	var cmds []fsm.Command
 	err := s.cfg.Control.View(func(v *fsm.View) error {
-		for _, a := range fsm.Accounts(v, "") {
-			cmd, err := s.nextDefault(v, a.ID)
-			if err != nil {
-				return err
-			}
-			if cmd != nil {
-				bare = append(bare, a.ID)
-			}
-		}
+		bare = withoutNetwork(v)
 		cmds = append(s.endings(v, lost), s.prunings(v)...)
 		return nil
 	})
@@ -88,6 +81,24 @@ func (s *Service) control(ctx context.Context, lost map[fsm.NodeID]time.Time) er
 		}
 	}
 	return err
+}
+
+// withoutNetwork are the accounts that lack a default VPC, or a default subnet in a zone.
+func withoutNetwork(v *fsm.View) []fsm.AccountID {
+	zones, have := zonesOf(v), map[string]bool{} // VPC and zone
+	for _, x := range fsm.Subnets.Scan(v, "") {
+		if x.Default {
+			have[fsm.Key(string(x.VPC), x.Zone)] = true
+		}
+	}
+	var out []fsm.AccountID
+	for _, a := range fsm.Accounts(v, "") {
+		vpc, ok := fsm.DefaultVPC(v, a.ID)
+		if !ok || slices.ContainsFunc(zones, func(zone string) bool { return !have[fsm.Key(string(vpc.ID), zone)] }) {
+			out = append(out, a.ID)
+		}
+	}
+	return out
 }
 
 // noteLost keeps since when members are dead, or not heard of.
