@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +49,12 @@ const (
 	DefaultTerminateTimeout = 3 * time.Second
 	DefaultLaunchTimeout    = 2 * time.Minute
 	DefaultLaunches         = 4
-	tick                    = 5 * time.Second // the agent looks at its instances at least so often
+)
+
+const (
+	tick    = 5 * time.Second        // each guest is looked at at least so often
+	sweep   = time.Minute            // and each directory
+	atLeast = 100 * time.Millisecond // between two readings of the state, however often it changes
 )
 
 // Config is what an agent needs.
@@ -74,6 +80,7 @@ type Config struct {
 type Agent struct {
 	cfg      Config
 	launches chan struct{} // has room for the launches at once
+	probed   chan struct{} // closed when host is known
 	workers  sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
@@ -113,22 +120,32 @@ func New(cfg Config) (*Agent, error) {
 	if cfg.Launches == 0 {
 		cfg.Launches = DefaultLaunches
 	}
-	return &Agent{cfg: cfg, launches: make(chan struct{}, cfg.Launches), guests: map[fsm.InstanceID]*guest{}}, nil
+	return &Agent{
+		cfg: cfg, launches: make(chan struct{}, cfg.Launches), probed: make(chan struct{}), guests: map[fsm.InstanceID]*guest{},
+	}, nil
 }
 
-// Run looks after the instances until ctx ends. Guests stay as they are then.
+// Run looks after the instances until ctx ends. Guests stay as they are then. It runs once.
 func (a *Agent) Run(ctx context.Context) error {
-	a.probe(ctx)
+	a.workers.Go(func() { a.probe(ctx) }) // guests that run already need not wait for it
 	a.catchUp(ctx)
 	clock := time.NewTicker(tick)
 	defer clock.Stop()
-	for ctx.Err() == nil {
+	var swept time.Time
+	for all := true; ctx.Err() == nil; {
 		changed := a.cfg.Control.Changed()
-		a.wakeAll(ctx)
+		if now := a.cfg.Clock(); now.Sub(swept) >= sweep {
+			a.sweep(ctx)
+			swept = now
+		}
+		a.wakeAll(ctx, all)
+		all = false
+		pause(ctx, atLeast)
 		select {
 		case <-ctx.Done():
 		case <-changed:
 		case <-clock.C:
+			all = true
 		}
 	}
 	a.workers.Wait()
@@ -136,6 +153,14 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.cfg.Log.Info("guests go on without the daemon", "count", len(left), "instances", left)
 	}
 	return nil
+}
+
+// pause waits, or for the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // probe finds out what guests can run by.
@@ -157,6 +182,7 @@ func (a *Agent) probe(ctx context.Context) {
 	a.mu.Lock()
 	a.host = h
 	a.mu.Unlock()
+	close(a.probed)
 	a.cfg.Log.Info("guests run by "+h.accel, "why", h.why, "sandbox", h.sandbox)
 }
 
@@ -176,11 +202,7 @@ func (a *Agent) catchUp(ctx context.Context) {
 			return
 		}
 		a.complain("guests are not looked after yet: no answer from the control group", err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Second):
-		}
+		pause(ctx, retry)
 	}
 }
 
@@ -195,33 +217,60 @@ func (a *Agent) complain(what string, err error) {
 	}
 }
 
-// wakeAll has each instance looked at: those that are this node's, and those that it has something of.
-func (a *Agent) wakeAll(ctx context.Context) {
-	ids := map[fsm.InstanceID]bool{}
+// wakeAll has instances looked at: of those that are this node's and those that it has something of, the ones whose
+// records have changed, or all.
+func (a *Agent) wakeAll(ctx context.Context, all bool) {
+	a.mu.Lock()
+	marks := map[fsm.InstanceID]uint64{}
+	for id := range a.guests {
+		marks[id] = 0
+	}
+	a.mu.Unlock()
 	err := a.cfg.Control.View(func(v *fsm.View) error {
 		for id, i := range fsm.Instances.Scan(v, "") {
-			if i.Node == a.cfg.Node && i.Runs() {
-				ids[id] = true
+			if _, known := marks[id]; known || i.Node == a.cfg.Node && i.Runs() {
+				marks[id] = markOf(v, i)
 			}
 		}
 		return nil
 	})
-	here, dirErr := os.ReadDir(a.cfg.Dir)
-	if err = errors.Join(err, dirErr); err != nil {
+	if err != nil {
+		a.complain("guests cannot be looked after", err)
+		return
+	}
+	for id, mark := range marks {
+		a.wake(ctx, id, mark, all)
+	}
+}
+
+// markOf is another number when the record of the instance, or that of a volume of it, has changed. Should two states
+// ever have the same, the agent's tick sees the change.
+func markOf(v *fsm.View, i fsm.Instance) uint64 {
+	mark := i.Rev
+	for _, x := range fsm.VolumesOf(v, i.ID) {
+		mark = mark*31 + x.Rev
+	}
+	return mark
+}
+
+// sweep has each instance looked at that the node keeps a directory of.
+func (a *Agent) sweep(ctx context.Context) {
+	here, err := os.ReadDir(a.cfg.Dir)
+	if err != nil {
 		a.complain("guests cannot be looked after", err)
 		return
 	}
 	for _, e := range here {
-		ids[fsm.InstanceID(e.Name())] = true
-	}
-	for id := range ids {
-		a.wake(ctx, id)
+		if strings.HasPrefix(e.Name(), "i-") {
+			a.wake(ctx, fsm.InstanceID(e.Name()), 0, true)
+		}
 	}
 }
 
-// wake starts the instance's goroutine if it has none, and has it look again.
-func (a *Agent) wake(ctx context.Context, id fsm.InstanceID) {
+// wake starts the instance's goroutine if it has none, and has it look again if the mark is another than the last.
+func (a *Agent) wake(ctx context.Context, id fsm.InstanceID, mark uint64, always bool) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	g, ok := a.guests[id]
 	if !ok {
 		g = &guest{
@@ -230,19 +279,25 @@ func (a *Agent) wake(ctx context.Context, id fsm.InstanceID) {
 		}
 		a.guests[id] = g
 		a.workers.Go(func() { g.run(ctx) })
+	} else if !always && g.mark == mark {
+		return
 	}
-	a.mu.Unlock()
+	g.mark = mark
 	select {
 	case g.wake <- struct{}{}:
 	default:
 	}
 }
 
-// forget ends an instance's entry.
-func (a *Agent) forget(id fsm.InstanceID) {
+// forget ends an instance's entry, unless it was woken meanwhile: then it is to look again.
+func (a *Agent) forget(g *guest) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.guests, id)
+	if len(g.wake) > 0 {
+		return false
+	}
+	delete(a.guests, g.id)
+	return true
 }
 
 // left are the instances whose guests ran when their goroutines ended.

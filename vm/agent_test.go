@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -187,7 +189,11 @@ func TestRebootOfAGuestThatDoesNotHearIsAReset(t *testing.T) {
 	w.start()
 	w.untilState(fsm.InstanceRunning) // still in its firmware
 	w.propose(&fsm.RebootInstance{ID: instance, Account: account})
-	w.untilTrue("the end of the reboot", func() bool { return len(w.agent.Busy()) == 0 })
+	w.untilTrue("the end of the reboot", func() bool {
+		g := &guest{dir: filepath.Join(w.cfg.Dir, string(instance)), log: w.cfg.Log}
+		st, err := g.load()
+		return err == nil && st.Reboots == 1
+	})
 	w.untilConsole("+")
 }
 
@@ -210,7 +216,9 @@ func TestQEMUThatDiesIsAnInternalErrorWithItsReason(t *testing.T) {
 	w.launch(nil)
 	w.start()
 	w.untilState(fsm.InstanceRunning)
-	w.killAll()
+	if err := syscall.Kill(w.pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
 	i := w.untilState(fsm.InstanceStopped)
 	if i.Reason.Code != "Server.InternalError" || !strings.Contains(i.Reason.Message, "killed") {
 		t.Errorf("reason is %+v", i.Reason)

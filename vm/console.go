@@ -125,3 +125,17 @@ func appendConsole(file string, text []byte) error {
 	}
 	return os.Rename(file+".new", file)
 }
+
+// logMax is how long what QEMU prints may get; a guest may be able to make it complain without end.
+const logMax = 1 << 20
+
+// boundLog starts the log of QEMU's words anew when it is too long. QEMU appends.
+func (g *guest) boundLog() {
+	info, err := os.Stat(g.file(logFile))
+	if err == nil && info.Size() > logMax {
+		err = os.Truncate(g.file(logFile), 0)
+	}
+	if err != nil {
+		g.log.Warn("QEMU's log", "err", err)
+	}
+}

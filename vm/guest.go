@@ -22,6 +22,7 @@ type guest struct {
 	id   fsm.InstanceID
 	dir  string
 	wake chan struct{}
+	mark uint64 // of the records when it was woken last; the agent's mu guards it
 	log  *slog.Logger
 
 	st      *state        // nil: the node has nothing of it
@@ -91,12 +92,12 @@ func (g *guest) run(ctx context.Context) {
 		} else {
 			g.failure = ""
 		}
-		if done {
-			g.a.forget(g.id)
+		if done && g.a.forget(g) {
 			return
 		}
 		if g.monitor() != nil && g.since(g.drained) >= consoleEvery {
 			g.keepConsole(ctx)
+			g.boundLog()
 		}
 		g.await(ctx, wait)
 		if ctx.Err() != nil {
@@ -237,7 +238,7 @@ func (g *guest) running(ctx context.Context) error {
 		ID: g.id, Boot: g.st.Boot, State: fsm.InstanceRunning, Accel: g.st.Accel, Now: g.a.now(),
 	})
 	if stale(err) {
-		return nil // looked at again
+		return g.a.cfg.Control.ReadIndex(ctx) // and looked at again
 	}
 	if err == nil {
 		g.set("")
@@ -254,14 +255,14 @@ func stale(err error) bool {
 // adopt finds what a daemon before this one left of the guest.
 func (g *guest) adopt() error {
 	st, err := g.load()
-	if err != nil {
+	if err != nil || st == nil {
 		return err
 	}
 	var proc *qemu.Process
-	if st != nil && st.Process != nil {
+	if st.Process != nil {
 		proc, err = qemu.Open(*st.Process)
-	} else if _, statErr := os.Stat(g.dir); statErr == nil {
-		proc, err = qemu.FindByPIDFile(g.file(pidFile)) // killed between the start and the mark
+	} else {
+		proc, err = qemu.FindByPIDFile(g.file(pidFile)) // the daemon was killed between the start and the mark
 	}
 	if err != nil && !errors.Is(err, qemu.ErrGone) {
 		return err
@@ -269,9 +270,6 @@ func (g *guest) adopt() error {
 	if proc == nil {
 		g.st = st
 		return nil
-	}
-	if st == nil {
-		st = &state{} // no boot has number 0: it is fenced
 	}
 	mark := proc.Mark()
 	st.Process, g.st, g.proc = &mark, st, proc

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +24,11 @@ func (g *guest) launch(ctx context.Context, r record) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	select {
+	case <-g.a.probed:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	r, err := g.confirm(ctx, r)
 	if err != nil || !r.mine {
 		return err
@@ -30,6 +37,7 @@ func (g *guest) launch(ctx context.Context, r record) error {
 	if g.st != nil && g.st.Since != 0 {
 		since = g.st.Since
 	}
+	r.disks = slices.DeleteFunc(r.disks, func(x fsm.Volume) bool { return x.Attachment.State == fsm.Detaching })
 	g.st = stateOf(r)
 	g.st.Since = since
 	if err := g.save(); err != nil {
@@ -78,10 +86,13 @@ func (g *guest) start(ctx context.Context, r record) error {
 		if err != nil {
 			return fmt.Errorf("open volume %s: %w", x.ID, err)
 		}
-		spec.Disks = append(spec.Disks, qemu.Disk{ID: string(x.ID), Socket: socket, Export: export})
+		spec.Disks = append(spec.Disks, diskOf(x, socket, export))
 	}
 	command := qemu.Command{Wrap: g.a.cfg.Wrap, Binary: spec.Binary, Socket: g.socket(), Log: g.file(logFile)}
 	if r.Interface != "" {
+		if r.nic.MAC == "" {
+			return fmt.Errorf("%w: there is no interface %s", qemu.ErrSpec, r.Interface)
+		}
 		tap, mtu, err := g.a.cfg.Network.Plug(ctx, r.Interface)
 		if err != nil {
 			return fmt.Errorf("plug interface %s: %w", r.Interface, err)
@@ -106,7 +117,7 @@ func (g *guest) start(ctx context.Context, r record) error {
 
 // comeUp waits until the new QEMU answers.
 func (g *guest) comeUp(ctx context.Context) error {
-	err := g.connect(ctx)
+	err := g.connectIn(ctx, startTime)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -121,6 +132,16 @@ func (g *guest) comeUp(ctx context.Context) error {
 func (g *guest) forgetProcess() error {
 	g.proc = nil
 	return g.save()
+}
+
+// diskOf is how QEMU knows a volume: under its generation, so that what is left of an attachment that was cut off is not
+// taken for the next one.
+func diskOf(x fsm.Volume, socket, export string) qemu.Disk {
+	return qemu.Disk{Name: deviceOf(x.ID, x.Generation), Serial: strings.Replace(string(x.ID), "-", "", 1), Socket: socket, Export: export}
+}
+
+func deviceOf(id fsm.VolumeID, generation uint64) string {
+	return string(id) + "-" + strconv.FormatUint(generation, 36)
 }
 
 // lastWords are the last line that QEMU printed.
@@ -200,7 +221,7 @@ func (g *guest) settle(ctx context.Context, r record) error {
 		return err
 	}
 	end := g.st.End
-	if err := g.a.cfg.Control.Propose(ctx, end); err != nil && !stale(err) {
+	if err := g.propose(ctx, end); err != nil {
 		return err
 	}
 	g.log.Info("instance has ended", "state", end.State, "reason", end.Reason)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"hive/fsm"
@@ -11,7 +12,8 @@ import (
 )
 
 const (
-	connectTime = 30 * time.Second // for QEMU's greeting: a new one on a loaded machine sets up its memory first
+	startTime   = 30 * time.Second // for a new QEMU's greeting: on a loaded machine it sets up its memory first
+	connectTime = 5 * time.Second  // for the greeting of one that runs
 	commandTime = 10 * time.Second // for an answer
 )
 
@@ -23,14 +25,16 @@ func (g *guest) monitor() *qmp.Conn {
 }
 
 // connect makes sure of a connection.
-func (g *guest) connect(ctx context.Context) error {
+func (g *guest) connect(ctx context.Context) error { return g.connectIn(ctx, connectTime) }
+
+func (g *guest) connectIn(ctx context.Context, limit time.Duration) error {
 	if mon := g.monitor(); mon != nil {
 		if mon.Err() == nil {
 			return nil
 		}
 		g.hangUp()
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	mon, err := qmp.Dial(ctx, g.socket())
 	if err != nil {
@@ -88,25 +92,36 @@ func (g *guest) heard(ctx context.Context, e qmp.Event) {
 		Operation string `json:"operation"`
 		Reason    string `json:"reason"`
 	}
-	if e.Name != "BLOCK_IO_ERROR" && e.Name != "GUEST_PANICKED" {
-		return
-	}
-	message := "the guest's kernel has panicked"
-	if e.Name == "BLOCK_IO_ERROR" {
+	if len(e.Data) > 0 {
 		if err := json.Unmarshal(e.Data, &data); err != nil {
 			g.log.Warn("event cannot be read", "event", e.Name, "err", err)
 			return
 		}
-		message = fmt.Sprintf("%s of %s failed: %s", data.Operation, data.Node, data.Reason)
 	}
-	g.log.Warn("guest event", "event", e.Name, "message", message)
+	switch e.Name {
+	case "DEVICE_DELETED":
+		g.dropLeftOver(ctx, data.Device)
+	case "GUEST_PANICKED":
+		g.record(ctx, e, "the guest's kernel has panicked")
+	case "BLOCK_IO_ERROR":
+		volume := data.Node
+		if i := strings.LastIndexByte(volume, '-'); i > len("vol-") {
+			volume = volume[:i] // without its generation
+		}
+		g.record(ctx, e, fmt.Sprintf("%s of %s failed: %s", data.Operation, volume, data.Reason))
+	}
+}
+
+// record has the cluster remember an event.
+func (g *guest) record(ctx context.Context, e qmp.Event, message string) {
 	if !g.fresh(e.Name + message) {
 		return
 	}
-	err := g.a.cfg.Control.Propose(ctx, &fsm.RecordGuestEvent{ID: g.id, Event: fsm.GuestEvent{
+	g.log.Warn("guest event", "event", e.Name, "message", message)
+	err := g.propose(ctx, &fsm.RecordGuestEvent{ID: g.id, Event: fsm.GuestEvent{
 		Code: e.Name, Message: message, Time: e.Time.UnixMilli(), Boot: g.st.Boot,
 	}})
-	if err != nil && !stale(err) {
+	if err != nil {
 		g.log.Warn("guest event was not recorded", "event", e.Name, "err", err)
 	}
 }

@@ -34,7 +34,8 @@ const (
 	consoleFile = "console"
 )
 
-// load reads the state; nil when there is none, or when what is there is no state (power was lost while it was written).
+// load reads the state; nil when there is none. What is no state, because power was lost while it was written, is that of
+// no boot.
 func (g *guest) load() (*state, error) {
 	raw, err := os.ReadFile(filepath.Join(g.dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -45,8 +46,8 @@ func (g *guest) load() (*state, error) {
 	}
 	st := &state{}
 	if err := json.Unmarshal(raw, st); err != nil {
-		g.log.Warn("state of the instance cannot be read; what it had is found by other marks", "err", err)
-		return nil, nil //nolint:nilnil // as above
+		g.log.Warn("state of the instance cannot be read: what is left of it is ended", "err", err)
+		return &state{}, nil // no boot has number 0
 	}
 	return st, nil
 }

@@ -16,7 +16,7 @@ import (
 //	    mov $'+',%al; call putc                         # booted
 //	loop:
 //	    mov $0x600,%dx; in %dx,%ax; test $1,%ah; jnz off # PM1 status: the button was pressed
-//	    mov $0x42,%ah; mov drive,%dl; mov $dap,%si; int $0x13; jc err
+//	    movw $1,dap+2; mov $0x42,%ah; mov drive,%dl; mov $dap,%si; int $0x13; jc err
 //	    mov 0x8000,%al; cmp $'o',%al; je off
 //	    cmp $'p',%al; jne loop; cmpb $0,panicked; jne loop
 //	    movb $1,panicked; mov $'P',%al; call putc
@@ -29,10 +29,11 @@ import (
 //	dap:  .byte 16,0; .word 1,0x8000,0; .quad 1         # one sector, to 0x8000, from the second on
 //	drive: .byte 0
 //	panicked: .byte 0
-const guestCode = "ea057c0000fa31c08ed88ed0bc007cfb8816857cba0206b80001efb02be85000" +
-	"ba0006edf6c4017538b4428a16857cbe757ccd137224a000803c6f74243c7075" +
-	"df803e867c0075d8c606867c01b050e81e00ba0505b001eeebc6b045e81100eb" +
-	"bfb02ee80a00ba0406b80020eff4ebfdbaf803eec31000010000800000010000"
+const guestCode = "ea057c0000fa31c08ed88ed0bc007cfb88168b7cba0206b80001efb02be85600" +
+	"ba0006edf6c401753ec7067d7c0100b4428a168b7cbe7b7ccd137224a000803c" +
+	"6f74243c7075d9803e8c7c0075d2c6068c7c01b050e81e00ba0505b001eeebc0" +
+	"b045e81100ebb9b02ee80a00ba0406b80020eff4ebfdbaf803eec31000010000" +
+	"8000000100000000000000000000000000000000000000000000000000000000"
 
 // writeGuest makes a disk boot into it.
 func writeGuest(disk *os.File) error {

@@ -7,10 +7,12 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"hive/fsm"
 	"hive/vm/qemu"
+	"hive/vm/qmp"
 )
 
 // unplug is how far the removal of a volume from a running guest has come.
@@ -69,12 +71,13 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-// propose treats a refusal because the record has changed as none: it is looked at again.
+// propose treats a refusal because the record has changed as none: it is looked at again, in a state that has the change.
 func (g *guest) propose(ctx context.Context, cmd fsm.Command) error {
-	if err := g.a.cfg.Control.Propose(ctx, cmd); err != nil && !stale(err) {
-		return err
+	err := g.a.cfg.Control.Propose(ctx, cmd)
+	if stale(err) {
+		return g.a.cfg.Control.ReadIndex(ctx)
 	}
-	return nil
+	return err
 }
 
 // devices are the volumes that are plugged into the guest.
@@ -127,7 +130,7 @@ func (g *guest) giveVolume(ctx context.Context, x fsm.Volume, has devices) error
 			return err
 		}
 	}
-	if _, plugged := has.ports[string(x.ID)]; !plugged {
+	if _, plugged := has.ports[deviceOf(x.ID, x.Generation)]; !plugged {
 		if err := g.plug(ctx, x, &has); err != nil {
 			return fmt.Errorf("volume %s: %w", x.ID, err)
 		}
@@ -147,8 +150,8 @@ func (g *guest) plug(ctx context.Context, x fsm.Volume, has *devices) error {
 	if err != nil {
 		return err
 	}
-	disk := qemu.Disk{ID: string(x.ID), Socket: socket, Export: export}
-	there, err := g.hasNode(ctx, disk.ID)
+	disk := diskOf(x, socket, export)
+	there, err := g.hasNode(ctx, disk.Name)
 	if err != nil {
 		return err
 	}
@@ -177,8 +180,12 @@ func (g *guest) hasNode(ctx context.Context, name string) (bool, error) {
 // takeVolume asks the guest to let go of a volume, again and again; when it has, the volume is closed. By force, its
 // connection is cut when the guest had its time: the guest then sees errors. wait is when to ask again.
 func (g *guest) takeVolume(ctx context.Context, id fsm.VolumeID, has devices, force bool) (wait time.Duration, err error) {
-	if _, plugged := has.ports[string(id)]; !plugged {
-		return 0, g.closeVolume(ctx, id)
+	name := deviceOf(id, g.st.Volumes[id])
+	if _, plugged := has.ports[name]; !plugged {
+		if err := g.dropNode(ctx, name); err != nil { // removing it flushes it
+			return 0, err
+		}
+		return 0, g.detach(ctx, id)
 	}
 	g.set("waits for the guest to let go of volume " + string(id))
 	u, now := g.unplugs[id], g.a.cfg.Clock()
@@ -191,31 +198,48 @@ func (g *guest) takeVolume(ctx context.Context, id fsm.VolumeID, has devices, fo
 	}
 	if force && now.Sub(u.first) >= forceAfter {
 		g.log.Warn("the guest did not let go of a volume in time: cut off", "volume", id)
-		yank := map[string]any{"instances": []any{map[string]any{"type": "block-node", "node-name": string(id)}}}
+		yank := map[string]any{"instances": []any{map[string]any{"type": "block-node", "node-name": name}}}
 		if err := g.execute(ctx, "yank", yank, nil); err != nil {
 			return 0, err
 		}
 		return 0, g.detach(ctx, id)
 	}
-	if now.Sub(u.last) < unplugAgain {
-		return unplugAgain - now.Sub(u.last), nil
+	if left := unplugAgain - now.Sub(u.last); left > 0 {
+		return left, nil
 	}
 	u.last = now
-	return unplugAgain, g.execute(ctx, "device_del", map[string]any{"id": string(id)}, nil)
+	return unplugAgain, g.ask(ctx, name)
 }
 
-// closeVolume removes what QEMU still has of a volume that the guest has let go of, and closes it.
-func (g *guest) closeVolume(ctx context.Context, id fsm.VolumeID) error {
-	there, err := g.hasNode(ctx, string(id))
-	if err != nil {
+// ask asks the guest to let go of a device. That it was asked already, or just has, is no error.
+func (g *guest) ask(ctx context.Context, device string) error {
+	err := g.execute(ctx, "device_del", map[string]any{"id": device}, nil)
+	var refused *qmp.Error
+	if errors.As(err, &refused) && (refused.Class == "DeviceNotFound" || strings.Contains(refused.Desc, "in the process of unplug")) {
+		return nil
+	}
+	return err
+}
+
+// dropNode removes a disk's block node, if there is one.
+func (g *guest) dropNode(ctx context.Context, name string) error {
+	there, err := g.hasNode(ctx, name)
+	if err != nil || !there {
 		return err
 	}
-	if there { // removing it flushes it
-		if err := g.execute(ctx, "blockdev-del", map[string]any{"node-name": string(id)}, nil); err != nil {
-			return err
+	return g.execute(ctx, "blockdev-del", map[string]any{"node-name": name}, nil)
+}
+
+// dropLeftOver removes the node of a disk that was cut off, now that the guest has let go of the device.
+func (g *guest) dropLeftOver(ctx context.Context, device string) {
+	for id, generation := range g.st.Volumes {
+		if deviceOf(id, generation) == device {
+			return // it is waited for
 		}
 	}
-	return g.detach(ctx, id)
+	if err := g.dropNode(ctx, device); err != nil {
+		g.log.Warn("what a cut off volume has left in QEMU", "device", device, "err", err)
+	}
 }
 
 // detach closes a volume that QEMU has no connection to, and forgets it.

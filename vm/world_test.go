@@ -27,7 +27,7 @@ const (
 	root     = fsm.VolumeID("vol-0123456789abcdef0")
 	extra    = fsm.VolumeID("vol-0123456789abcdef1")
 	eni      = fsm.InterfaceID("eni-0123456789abcdef0")
-	patience = 30 * time.Second // for what a test waits for: a failure, not a measure
+	patience = 2 * time.Minute // for what a test waits for: a failure, not a measure
 )
 
 // world is a control group, disks and taps around an agent.

@@ -55,7 +55,7 @@ func TestProcessTellsHowItEnded(t *testing.T) {
 }
 
 func TestProcessIsFoundAgainByItsMarkAndItsPIDFile(t *testing.T) {
-	p, pidFile := start(t, "read x <&3; exec sleep 1000")
+	p, pidFile := start(t, "kill -STOP $$")
 	again, err := Open(p.Mark())
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestProcessIsFoundAgainByItsMarkAndItsPIDFile(t *testing.T) {
 }
 
 func TestProcessHasASessionOfItsOwn(t *testing.T) {
-	p, _ := start(t, "exec sleep 1000")
+	p, _ := start(t, "kill -STOP $$")
 	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.Mark().PID), "stat"))
 	if err != nil {
 		t.Fatal(err)

@@ -64,7 +64,8 @@ type Spec struct {
 
 // Disk is a volume that an NBD server on this machine serves.
 type Disk struct {
-	ID     string // the volume's id: names the device and its node
+	Name   string // of the device and its node, at most 31 characters
+	Serial string // at most 20 bytes
 	Socket string
 	Export string
 }
@@ -206,7 +207,7 @@ func port(n int) string { return "port" + strconv.Itoa(n) }
 // Node is the arguments of blockdev-add for the disk.
 func (d Disk) Node() map[string]any {
 	return map[string]any{
-		"node-name": d.ID, "driver": "nbd", "discard": "unmap", "reconnect-delay": reconnectDelay,
+		"node-name": d.Name, "driver": "nbd", "discard": "unmap", "reconnect-delay": reconnectDelay,
 		"server": map[string]any{"type": "unix", "path": d.Socket}, "export": d.Export,
 	}
 }
@@ -218,7 +219,7 @@ func (d Disk) Device(n int) map[string]any { return d.device(port(n)) }
 
 func (d Disk) device(bus string) map[string]any {
 	return map[string]any{
-		"driver": "virtio-blk-pci", "id": d.ID, "bus": bus, "drive": d.ID, "serial": strings.Replace(d.ID, "-", "", 1),
+		"driver": "virtio-blk-pci", "id": d.Name, "bus": bus, "drive": d.Name, "serial": d.Serial,
 		"rerror": "report", "werror": "report", "disable-legacy": "on",
 	}
 }
