@@ -150,7 +150,7 @@ func badLaunches(t *testing.T, l *lab) {
 			in.Placement = &types.Placement{AvailabilityZone: aws.String("mars-1a")}
 		}},
 		{"a subnet that is none", "InvalidSubnetID.NotFound", func(in *ec2.RunInstancesInput) { in.SubnetId = aws.String("subnet-0123456789abcdef0") }},
-		{"a root smaller than the image", "InvalidBlockDeviceMapping", func(in *ec2.RunInstancesInput) {
+		{"a root of no size", "InvalidParameterValue", func(in *ec2.RunInstancesInput) {
 			in.BlockDeviceMappings = []types.BlockDeviceMapping{{DeviceName: l.describe(t, l.a.id).RootDeviceName, Ebs: &types.EbsBlockDevice{VolumeSize: aws.Int32(0)}}}
 		}},
 	} {

@@ -48,6 +48,7 @@ func daemonDies(t *testing.T, l *lab) {
 	}
 	must(t, node.Start())
 	must(t, l.Ready(soon(t)))
+	l.booted(t, l.a.id)
 	before := count()
 	l.waitSh(t, l.a.id, "more blocks written", fmt.Sprintf("[ $(wc -l </tmp/synced) -ge %d ]", before+20))
 	if now := guestProcesses(t, l.dir, l.a.id); len(now) != 1 || !slices.Equal(now, processes) {
@@ -133,6 +134,7 @@ func dyingChoice(t *testing.T, l *lab) {
 	})
 	must(t, l.StartAll(soon(t)))
 	if err != nil {
+		t.Log("its death was known already")
 		wantCode(t, err, "InsufficientInstanceCapacity")
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -389,9 +390,45 @@ func (l *lab) await(t *testing.T, id, user, what, script string) error {
 	defer cancel()
 	return rig.Await(ctx, what+" in "+id, func(context.Context) error {
 		_, n := l.alive()
+		if err := l.answers(ctx, n, id); err != nil {
+			return err
+		}
 		_, err := l.ssh(t, n, id, user, l.keyOf(id), script)
 		return err
 	})
+}
+
+// answers asks a guest for its SSH server's greeting. One that is booting leaves the question unanswered, and TCP would
+// repeat it later and later: so it is asked anew instead.
+func (l *lab) answers(ctx context.Context, n *rig.Node, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, n.Bin, "instance", "connect", id, "--hive-dir", n.Dir)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	stdin, err := cmd.StdinPipe() // stays open: its end would end the connection
+	if err != nil {
+		return err
+	}
+	defer stdin.Close()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	greeting := make([]byte, 4)
+	_, err = io.ReadFull(stdout, greeting)
+	if err == nil && string(greeting) != "SSH-" {
+		err = fmt.Errorf("the greeting is %q", greeting)
+	}
+	cancel()
+	ended := cmd.Wait() // by cancel, if by nothing else
+	if err != nil {
+		return fmt.Errorf("%s does not answer: %w, %v: %s", id, err, ended, errs.String())
+	}
+	return nil
 }
 
 // booted waits until a guest lets us in.
