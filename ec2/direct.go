@@ -60,6 +60,7 @@ const (
 	reasonPage      = "INVALID_PAGE_TOKEN"
 	reasonTag       = "INVALID_TAG"
 	reasonSize      = "INVALID_VOLUME_SIZE"
+	reasonUnrelated = "UNRELATED_SNAPSHOTS"
 )
 
 func invalidBlocks(reason, format string, args ...any) *protocol.Error {

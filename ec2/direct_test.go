@@ -3,6 +3,7 @@ package ec2
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -204,4 +205,75 @@ func TestASnapshotThatNobodyWritesToIsGivenUp(t *testing.T) {
 		t.Errorf("after an hour: %v", got)
 	}
 	wantCode(t, r.put(*short.SnapshotId, 0, make([]byte, BlockSize)), "ValidationException")
+}
+
+func TestChangedBlocksAreThoseWhoseContentDiffers(t *testing.T) {
+	r := newStorageRig(t)
+	first := r.blocks(map[int64]byte{0: 1, 1: 1, 5: 1})
+	in := startOf(1)
+	in.ParentSnapshotId = &first
+	start, err := r.ebs.StartSnapshot(r.ctx, in)
+	r.ok(err)
+	second := *start.SnapshotId
+	for i, b := range map[int64]byte{0: 1, 1: 2, 9: 3} { // 5 is not there: the engine of the test shares nothing
+		r.ok(r.put(second, i, bytes.Repeat([]byte{b}, BlockSize)))
+	}
+	r.ok(r.storage.FinishBuilder(r.ctx, fsm.SnapshotID(second)))
+	changed := func(first *string, from int32) (got []int32, out *ebssdk.ListChangedBlocksOutput) {
+		t.Helper()
+		out, err := r.ebs.ListChangedBlocks(r.ctx, &ebssdk.ListChangedBlocksInput{FirstSnapshotId: first, SecondSnapshotId: &second, StartingBlockIndex: &from})
+		r.ok(err)
+		for _, b := range out.ChangedBlocks {
+			got = append(got, *b.BlockIndex)
+		}
+		return got, out
+	}
+	got, out := changed(&first, 0)
+	if !slices.Equal(got, []int32{1, 5, 9}) {
+		t.Fatalf("%v", got)
+	}
+	one, five, nine := out.ChangedBlocks[0], out.ChangedBlocks[1], out.ChangedBlocks[2]
+	if one.FirstBlockToken == nil || one.SecondBlockToken == nil || five.SecondBlockToken != nil || nine.FirstBlockToken != nil {
+		t.Errorf("%+v", out.ChangedBlocks)
+	}
+	r.get(ebstypes.Block{BlockIndex: nine.BlockIndex, BlockToken: nine.SecondBlockToken}, second)
+	if got, _ := changed(&first, 2); !slices.Equal(got, []int32{5, 9}) {
+		t.Errorf("from 2 on: %v", got)
+	}
+	if got, _ := changed(nil, 0); !slices.Equal(got, []int32{0, 1, 9}) {
+		t.Errorf("without a first: %v", got)
+	}
+	other := r.blocks(map[int64]byte{0: 1})
+	_, err = r.ebs.ListChangedBlocks(r.ctx, &ebssdk.ListChangedBlocksInput{FirstSnapshotId: &other, SecondSnapshotId: &second})
+	var refused *ebstypes.ValidationException
+	if !errors.As(err, &refused) || refused.Reason != ebstypes.ValidationExceptionReasonUnrelatedSnapshots {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestChangedBlocksComeInPagesOfBoundedWork(t *testing.T) {
+	r := newStorageRig(t)
+	first := r.blocks(map[int64]byte{0: 1})
+	in := startOf(1)
+	in.ParentSnapshotId = &first
+	start, err := r.ebs.StartSnapshot(r.ctx, in)
+	r.ok(err)
+	second := *start.SnapshotId
+	for i := range int64(600) {
+		r.ok(r.storage.WriteBuilder(r.ctx, fsm.SnapshotID(second), []byte{1}, 3*i*BlockSize))
+	}
+	r.ok(r.storage.FinishBuilder(r.ctx, fsm.SnapshotID(second)))
+	var got []int32
+	pages := ebssdk.NewListChangedBlocksPaginator(r.ebs, &ebssdk.ListChangedBlocksInput{FirstSnapshotId: &first, SecondSnapshotId: &second})
+	count := 0
+	for ; pages.HasMorePages(); count++ {
+		page, err := pages.NextPage(r.ctx)
+		r.ok(err)
+		for _, b := range page.ChangedBlocks {
+			got = append(got, *b.BlockIndex)
+		}
+	}
+	if len(got) != 600 || got[0] != 0 || got[599] != 3*599 || !slices.IsSorted(got) || count != 3 {
+		t.Errorf("%d blocks in %d pages", len(got), count)
+	}
 }
