@@ -47,7 +47,10 @@ func (m *Manager) newExport(v *volume) (*export, error) {
 	e := &export{Export: Export{Socket: path, Name: string(v.id), Size: v.size}, stop: stop, done: make(chan struct{})}
 	e.server = nbd.New(nbd.Config{
 		Exports: func() []nbd.Export {
-			return []nbd.Export{{Name: string(v.id), Description: "volume " + string(v.id), Device: device{v}}}
+			e := nbd.Export{Name: string(v.id), Description: "volume " + string(v.id), Device: device{v}}
+			same := e
+			same.Name = "" // what a client gets that names none
+			return []nbd.Export{e, same}
 		},
 		Log: v.slog, MultiConn: true, Drain: drainTime,
 	})

@@ -2,6 +2,7 @@ package ebs
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -30,6 +31,7 @@ type Manager struct {
 	locks  map[fsm.VolumeID]chan struct{} // one for each volume that is being opened or closed, or was
 	busy   map[string]bool                // background work under way, by name
 	number uint32                         // of the last volume opened
+	swept  map[string][sha256.Size]byte   // lineages in which a sweep found nothing, and their state then
 	ended  bool
 }
 
@@ -252,7 +254,7 @@ func (m *Manager) adopt(v *volume) (*opened, error) {
 		return nil, errors.Join(ErrClosed, v.close())
 	}
 	m.open[v.id] = o
-	m.begin(o, v.run)
+	m.begin(o, v.serve)
 	m.mu.Unlock()
 	v.wake() // what it has found in its log may be due
 	m.sizeCache()

@@ -24,7 +24,57 @@ type fill struct {
 
 // tryRead reads from the cache.
 func (v *volume) tryRead(p []byte, off int64) bool {
-	return !v.failed.Load() && v.cache.read(v.number, p, off)
+	if v.failed.Load() || !v.cache.read(v.number, p, off) {
+		return false
+	}
+	if at := v.ahead.Load(); at >= off && at < off+int64(len(p)) && v.ahead.CompareAndSwap(at, -1) {
+		v.askAhead(windowEnd(at))
+	}
+	return true
+}
+
+// windowEnd is where the fillMax that an offset lies in ends.
+func windowEnd(off int64) int64 { return (off/fillMax + 1) * fillMax }
+
+// askAhead has what begins at off read into the cache, unless the reader ahead is busy.
+func (v *volume) askAhead(off int64) {
+	if off >= v.size {
+		return
+	}
+	select {
+	case v.wish <- off:
+	default:
+	}
+}
+
+// readAhead reads what is wished for until ctx ends or the volume fails. When a read reaches what was read ahead, the next
+// window is wished for.
+func (v *volume) readAhead(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-v.dead:
+			return
+		case off := <-v.wish:
+			v.ahead.Store(-1)
+			end := min(windowEnd(off), v.size)
+			var last [sectorSize]byte
+			if v.cache.read(v.number, last[:], end-sectorSize) {
+				v.ahead.Store(off) // it is there already, as far as can be told cheaply
+				continue
+			}
+			v.mu.Lock()
+			f := v.addFillLocked(off, end)
+			v.next = end
+			v.mu.Unlock()
+			err := v.fill(ctx, f)
+			v.putFill(f.buf)
+			if err == nil { // else whoever reads it is told
+				v.ahead.Store(off)
+			}
+		}
+	}
 }
 
 // read reads len(p) bytes as they were at some moment of the call, each sector for itself.
@@ -68,9 +118,12 @@ func (v *volume) miss(ctx context.Context, p []byte, off int64) error {
 	}
 }
 
-// beginFill is the fill that will bring a range, or a new one.
+// sequential is how many misses in a row, each where the one before ended, make reads go ahead.
+const sequential = 3
+
+// beginFill is the fill that will bring a range, or a new one. That is longer the longer misses have followed each other.
 func (v *volume) beginFill(off, n int64) (f *fill, mine bool) {
-	lo, hi := off/fillUnit*fillUnit, min((off+n+fillUnit-1)/fillUnit*fillUnit, v.size)
+	lo, hi := off/fillUnit*fillUnit, (off+n+fillUnit-1)/fillUnit*fillUnit
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, f := range v.fills {
@@ -78,9 +131,20 @@ func (v *volume) beginFill(off, n int64) (f *fill, mine bool) {
 			return f, false
 		}
 	}
-	f = &fill{off: lo, buf: v.getFill(int(hi - lo)), done: make(chan struct{})}
+	if v.row++; lo != v.next {
+		v.row = 0
+	}
+	hi = min(max(hi, min(lo+fillUnit<<min(v.row, 4), windowEnd(lo))), v.size)
+	if v.next = hi; v.row >= sequential {
+		v.askAhead(hi)
+	}
+	return v.addFillLocked(lo, hi), true
+}
+
+func (v *volume) addFillLocked(lo, hi int64) *fill {
+	f := &fill{off: lo, buf: v.getFill(int(hi - lo)), done: make(chan struct{})}
 	v.fills = append(v.fills, f)
-	return f, true
+	return f
 }
 
 // fill reads a fill's range and puts it into the cache, unless it was written meanwhile.

@@ -376,7 +376,7 @@ func (r *rig) take(id fsm.VolumeID, node fsm.NodeID) uint64 {
 	a := r.record(id).Attachment
 	if a == nil {
 		r.count++
-		i := fsm.Instance{ID: fsm.InstanceID(fmt.Sprintf("i-%d", r.count)), Account: account, Image: "ami-1", Node: node, Zone: "z", VCPUs: 1, Memory: 512}
+		i := fsm.Instance{ID: fsm.InstanceID(fmt.Sprintf("i-%d", r.count)), Account: account, Image: "ami-1", Node: node, Zone: "z", VCPUs: 1, Memory: 8192}
 		r.propose(&fsm.LaunchInstances{Instances: []fsm.Instance{i}, Capacity: capacity})
 		r.propose(&fsm.ObserveInstance{ID: i.ID, Boot: 1, State: fsm.InstanceRunning})
 		r.propose(&fsm.AttachVolume{ID: id, Account: account, Instance: i.ID, Device: "/dev/sdf"})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -12,6 +13,14 @@ const (
 	retryMin = 200 * time.Millisecond
 	retryMax = 10 * time.Second
 )
+
+// serve does the volume's background work until ctx ends or the volume fails.
+func (v *volume) serve(ctx context.Context) {
+	var work sync.WaitGroup
+	work.Go(func() { v.readAhead(ctx) })
+	work.Go(func() { v.run(ctx) })
+	work.Wait()
+}
 
 // run makes checkpoints until ctx ends or the volume fails: at once when there is much to do or a snapshot waits, else when
 // the volume is idle.

@@ -2,7 +2,10 @@ package ebs
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"hive/fsm"
@@ -13,6 +16,8 @@ const (
 	rowsInView = 1000
 	// dropsAtOnce is how many blobs one proposal gives up.
 	dropsAtOnce = 1000
+	// sweptMax is how many lineages the manager remembers to be clean.
+	sweptMax = 10_000
 )
 
 // sweeps gives up, while this node leads, the chunks that no map has any more.
@@ -135,6 +140,10 @@ func (m *Manager) sweepLineage(ctx context.Context, g IndexGroup, lineage string
 	if err != nil {
 		return 0, err
 	}
+	state := sweepState(candidates, maps, volumes)
+	if m.sweptAs(lineage, state) {
+		return 0, nil
+	}
 	reached, err := m.reach(ctx, maps)
 	if err != nil {
 		return 0, err
@@ -155,7 +164,42 @@ func (m *Manager) sweepLineage(ctx context.Context, g IndexGroup, lineage string
 		}
 		drop, dropped = drop[len(some):], dropped+len(some)
 	}
+	if dropped == 0 {
+		m.noteSwept(lineage, state)
+	}
 	return dropped, nil
+}
+
+// sweepState is a digest of all that a sweep decides by.
+func sweepState(rows []fsm.Chunk, roots []fsm.BlobRef, volumes map[fsm.VolumeID]fsm.Volume) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, c := range rows {
+		h.Write(c.Ref.ID[:]) //nolint:errcheck // a hash takes all
+	}
+	for _, m := range roots {
+		h.Write(m.ID[:]) //nolint:errcheck // a hash takes all
+	}
+	for _, id := range slices.Sorted(maps.Keys(volumes)) {
+		fmt.Fprintf(h, "%s %d %d;", id, volumes[id].Generation, volumes[id].Map.Seq) //nolint:errcheck // a hash takes all
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+// sweptAs tells whether a lineage is as it was when a sweep found nothing in it.
+func (m *Manager) sweptAs(lineage string, state [sha256.Size]byte) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.swept[lineage] == state
+}
+
+func (m *Manager) noteSwept(lineage string, state [sha256.Size]byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.swept == nil || len(m.swept) > sweptMax {
+		m.swept = map[string][sha256.Size]byte{}
+	}
+	m.swept[lineage] = state
 }
 
 // mapsOf are the maps of a lineage, and its volumes.

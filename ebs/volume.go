@@ -80,6 +80,8 @@ type volume struct {
 
 	failed atomic.Bool // err is set
 	dirty  atomic.Int64
+	ahead  atomic.Int64 // a read of this offset has reached what was read ahead; -1: nothing was
+	wish   chan int64   // where to read ahead
 
 	mu      sync.Mutex // guards what follows; held for an append, never for another wait
 	layers  []*layer   // the newest last: that one takes writes, the others are frozen
@@ -88,6 +90,8 @@ type volume struct {
 	seq     uint64 // the last record, or the last that is in the map
 	version uint64 // counts the changes of base
 	fills   []*fill
+	next    int64                   // where the last fill ended
+	row     int                     // how many fills have followed each other
 	marked  map[fsm.SnapshotID]bool // snapshots in the layers
 	err     error                   // why nothing is served any more
 	room    chan struct{}           // closed when a checkpoint has made room
@@ -115,7 +119,9 @@ func openVolume(ctx context.Context, s *shared, number uint32, rec fsm.Volume, p
 		slog: s.cfg.Log.With("volume", rec.ID, "generation", rec.Generation),
 		base: base, at: rec.Map, seq: rec.Map.Seq, layers: []*layer{{}}, marked: map[fsm.SnapshotID]bool{},
 		room: make(chan struct{}), kick: make(chan struct{}, 1), dead: make(chan struct{}),
+		wish: make(chan int64, 1), next: -1,
 	}
+	v.ahead.Store(-1)
 	v.log, err = open(ctx, rec, func(r qlog.Record) error { return v.replay(r, pending) })
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", rec.ID, err)

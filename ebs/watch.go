@@ -21,11 +21,18 @@ func (m *Manager) watch(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-changed:
 		case <-tick.C:
+		case <-changed:
+			select { // many changes are looked at together
+			case <-time.After(min(lookPause, m.cfg.Tick)):
+			case <-ctx.Done():
+			}
 		}
 	}
 }
+
+// lookPause is how long after a change the records are looked at: looking goes over all volumes.
+const lookPause = 50 * time.Millisecond
 
 // work is one thing that the records ask for.
 type work struct {

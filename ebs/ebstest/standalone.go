@@ -22,8 +22,14 @@ import (
 	"hive/shard"
 )
 
-// node is the only one there is.
-const node fsm.NodeID = "n-only"
+// node is the only one there is, volume its only volume.
+const (
+	node   fsm.NodeID   = "n-only"
+	volume fsm.VolumeID = "vol-0123456789abcdef0"
+)
+
+// Socket is where the volume is served, in Config.Run. It is the socket's default export too.
+const Socket = string(volume) + ".nbd"
 
 // group is a state machine whose log is what it has applied.
 type group struct {
@@ -103,8 +109,6 @@ func Open(ctx context.Context, cfg Config) (*Volume, error) {
 	}
 	return v, nil
 }
-
-const volume fsm.VolumeID = "vol-0123456789abcdef0"
 
 // records makes the partition table and the volume, and takes the volume under a new generation.
 func (v *Volume) records(ctx context.Context, gib int64) (generation uint64, err error) {
