@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -97,7 +98,7 @@ type fioAnswer struct {
 // fio puts one load on a server, for long; 0 is once over the device.
 func (s blockRunning) fio(ctx context.Context, b *bench, cell blockCell, long time.Duration) (blockRow, error) {
 	file := filepath.Join(b.dir, "fio.json")
-	args := []string{"--name=cell", "--ioengine=nbd", "--uri=nbd+unix:///?socket=" + s.socket, "--rw=" + cell.rw, "--bs=" + cell.size,
+	args := []string{"--name=cell", "--ioengine=nbd", "--uri=nbd+unix:///" + s.export + "?socket=" + s.socket, "--rw=" + cell.rw, "--bs=" + cell.size,
 		fmt.Sprint("--iodepth=", cell.depth), fmt.Sprint("--size=", volumeSize), "--output-format=json", "--output=" + file}
 	if long > 0 {
 		args = append(args, "--time_based", fmt.Sprintf("--runtime=%dms", long.Milliseconds()))
@@ -152,17 +153,22 @@ func (s blockRunning) row(raw []byte, spent time.Duration) (blockRow, error) {
 }
 
 func (t *blockTable) print(out io.Writer) {
-	reference := slices.IndexFunc(t.servers, func(s blockRunning) bool { return s.name == blockReference })
-	fmt.Fprintf(out, "| load | depth | server | requests/s | MiB/s | p50 µs | p99 µs | server CPU µs | peak RSS MiB | × %s |\n", blockReference)
-	fmt.Fprintf(out, "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	fmt.Fprintf(out, "| load | depth | server | requests/s | MiB/s | p50 µs | p99 µs | server CPU µs | peak RSS MiB | × %s |\n",
+		strings.Join(blockReferences, " | × "))
+	fmt.Fprintf(out, "| --- | --- | --- | --- | --- | --- | --- | --- | --- |%s\n", strings.Repeat(" --- |", len(blockReferences)))
 	for c, cell := range blockCells {
 		for i, s := range t.servers {
-			r, ratio := t.rows[c][i], ""
-			if reference >= 0 {
-				ratio = digits(r.iops / t.rows[c][reference].iops)
+			r := t.rows[c][i]
+			fmt.Fprintf(out, "| %s | %d | %s | %.0f | %s | %s | %s | %s | %d |", cell.name, cell.depth, s.name, r.iops, digits(r.mib),
+				digits(ms(r.p50)*1000), digits(ms(r.p99)*1000), digits(ms(r.cpu)*1000), r.rss>>20)
+			for _, name := range blockReferences {
+				ratio := ""
+				if k := slices.IndexFunc(t.servers, func(s blockRunning) bool { return s.name == name }); k >= 0 {
+					ratio = digits(r.iops / t.rows[c][k].iops)
+				}
+				fmt.Fprintf(out, " %s |", ratio)
 			}
-			fmt.Fprintf(out, "| %s | %d | %s | %.0f | %s | %s | %s | %s | %d | %s |\n", cell.name, cell.depth, s.name, r.iops, digits(r.mib),
-				digits(ms(r.p50)*1000), digits(ms(r.p99)*1000), digits(ms(r.cpu)*1000), r.rss>>20, ratio)
+			fmt.Fprintln(out)
 		}
 	}
 }

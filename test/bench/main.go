@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,13 +27,17 @@ type plan struct {
 
 	blockCell time.Duration // of requests to a block server, for each row and run
 	blockRuns int           // of which the median counts
+
+	boots  int           // of instances by each firmware; fewer, but one, when that takes longer than boot
+	boot   time.Duration // after which no more instances are begun
+	settle time.Duration // between two looks at the daemons' memory
 }
 
 var (
 	full = plan{cell: 2500 * time.Millisecond, objects: 10_000, fill: 25 * time.Second, failures: 5,
-		blockCell: time.Second, blockRuns: 3}
+		blockCell: 800 * time.Millisecond, blockRuns: 3, boots: 3, boot: 2 * time.Minute, settle: 500 * time.Millisecond}
 	quick = plan{cell: 400 * time.Millisecond, objects: 2_000, fill: 6 * time.Second, failures: 1,
-		blockCell: 300 * time.Millisecond, blockRuns: 1}
+		blockCell: 300 * time.Millisecond, blockRuns: 1, boots: 1, settle: 200 * time.Millisecond}
 )
 
 func main() {
@@ -42,10 +47,13 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == nbdCommand {
 		exit(serveNBD(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == volumeCommand {
+		exit(serveVolume(os.Args[2:], os.Stdout))
+	}
 	bin := flag.String("bin", "bin/hive", "the program")
 	short := flag.Bool("quick", false, "less of everything, under a minute")
 	nodes := flag.String("nodes", "1,3", "sizes of the clusters")
-	tables := flag.String("tables", "cluster,nbd", "what to measure: cluster (with the machine's limits), nbd")
+	tables := flag.String("tables", "cluster,nbd,guests", "what to measure: cluster (with the machine's limits), nbd, guests")
 	dir := flag.String("dir", "", "directory on the disk to measure (short: sockets lie in it); a temporary one otherwise")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -86,7 +94,9 @@ func (b *bench) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.dir = dir
+	if b.dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
 	begin := time.Now()
 	err = b.tables(ctx)
 	fmt.Fprintf(b.out, "\nThe run took %.0f s.\n", time.Since(begin).Seconds())
@@ -105,6 +115,11 @@ func (b *bench) tables(ctx context.Context) error {
 	if slices.Contains(b.only, "nbd") {
 		if err := b.blocks(ctx); err != nil {
 			return fmt.Errorf("block servers: %w", err)
+		}
+	}
+	if slices.Contains(b.only, "guests") {
+		if err := b.guests(ctx); err != nil {
+			return fmt.Errorf("instances: %w", err)
 		}
 	}
 	if !slices.Contains(b.only, "cluster") {

@@ -19,33 +19,40 @@ import (
 	"hive/test/rig"
 )
 
-// blockServer is a row of the block servers' table: something that serves one empty device of volumeSize bytes as
-// the NBD export "" on a unix socket.
+// blockServer is a row of the block servers' table: something that serves an empty device of volumeSize bytes or more
+// over NBD on a unix socket.
 type blockServer struct {
 	name  string
 	needs []string // programs; without them the row is left out, and the table says so
 	start func(ctx context.Context, b *bench, dir string) (*blockProcess, error)
 }
 
+// notHere is why something cannot be measured on this machine. It is told, and is no failure.
+type notHere string
+
+func (n notHere) Error() string { return string(n) }
+
 // blockProcess is a block server that runs.
 type blockProcess struct {
-	socket string
-	procs  []rig.Proc // whose processor time and memory count
-	stop   func() error
+	socket, export string
+	procs          []rig.Proc // whose processor time and memory count
+	stop           func() error
 }
 
-// volumeSize of the devices, in bytes.
+// volumeSize is how much of the devices is used, in bytes.
 const volumeSize = 256 << 20
 
-// blockServers are the rows; the ratios are to the reference.
+// blockServers are the rows; the ratios are to the references.
 var (
 	blockServers = []blockServer{
 		{"Hive nbd, memory", nil, startHiveMemory},
+		{"Hive volume, 1 copy", nil, startVolume},
+		{"Hive volume, 3 copies", []string{"qemu-system-x86_64", "qemu-img", "ssh"}, startReplicated},
 		{"nbdkit memory", []string{"nbdkit"}, startNbdkitMemory},
 		{"nbdkit file", []string{"nbdkit"}, startNbdkitFile},
 		{"qemu-nbd raw", []string{"qemu-nbd"}, startQemuNBD},
 	}
-	blockReference = "nbdkit memory"
+	blockReferences = []string{"nbdkit memory", "nbdkit file"}
 )
 
 // nbdCommand lets this program be Hive's NBD server over memory: bench serve-nbd SOCKET BYTES.
@@ -108,20 +115,16 @@ func rawFile(dir, name string) (string, error) {
 	return file, os.Truncate(file, volumeSize)
 }
 
-// startBlock runs a command in the foreground and waits until it listens. The caller's goroutine stays locked to its
-// thread: the child ends with it.
+// startBlock runs a command in the foreground and waits until it listens.
 func startBlock(ctx context.Context, socket, name string, args ...string) (*blockProcess, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	var said bytes.Buffer // also of probing connections: worth showing only when it does not start
-	cmd.Stderr = &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	c, err := startChild(ctx, nil, name, args...)
+	if err != nil {
 		return nil, err
 	}
-	p := &blockProcess{socket: socket, procs: []rig.Proc{rig.Proc(cmd.Process.Pid)}, stop: func() error { return end(cmd) }}
+	p := &blockProcess{socket: socket, procs: c.procs(), stop: c.end}
 	within, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	err := rig.Await(within, name+" to listen", func(ctx context.Context) error {
+	err = rig.Await(within, name+" to listen", func(ctx context.Context) error {
 		var d net.Dialer
 		c, err := d.DialContext(ctx, "unix", socket)
 		if err != nil {
@@ -130,20 +133,44 @@ func startBlock(ctx context.Context, socket, name string, args ...string) (*bloc
 		return c.Close()
 	})
 	if err != nil {
-		err = errors.Join(err, p.stop()) // after which nobody writes to said
-		return nil, fmt.Errorf("%w\n%s", err, said.Bytes())
+		return nil, c.failed(err)
 	}
 	return p, nil
 }
 
+// child is a process that ends with this one.
+type child struct {
+	cmd  *exec.Cmd
+	said bytes.Buffer // also of probing connections: worth showing only when it does not start
+}
+
+// startChild runs a command. The caller's goroutine stays locked to its thread: the child ends with it.
+func startChild(ctx context.Context, stdout *os.File, name string, args ...string) (*child, error) {
+	c := &child{cmd: exec.CommandContext(ctx, name, args...)}
+	c.cmd.Stderr = &c.said
+	if stdout != nil {
+		c.cmd.Stdout = stdout
+	}
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return c, c.cmd.Start()
+}
+
+func (c *child) procs() []rig.Proc { return []rig.Proc{rig.Proc(c.cmd.Process.Pid)} }
+
+// failed ends a child that did not come up, and adds to the cause what it said.
+func (c *child) failed(err error) error {
+	err = errors.Join(err, c.end()) // after which nobody writes to said
+	return fmt.Errorf("%w\n%s", err, c.said.Bytes())
+}
+
 // end kills a child and waits for it.
-func end(cmd *exec.Cmd) error {
-	err := cmd.Process.Kill()
+func (c *child) end() error {
+	err := c.cmd.Process.Kill()
 	if errors.Is(err, os.ErrProcessDone) {
 		err = nil
 	}
 	var exit *exec.ExitError
-	if e := cmd.Wait(); e != nil && !errors.As(e, &exit) && !errors.Is(e, context.Canceled) {
+	if e := c.cmd.Wait(); e != nil && !errors.As(e, &exit) && !errors.Is(e, context.Canceled) {
 		err = errors.Join(err, e)
 	}
 	return err
@@ -170,6 +197,10 @@ func (b *bench) blocks(ctx context.Context) (err error) {
 			continue
 		}
 		p, err := s.start(ctx, b, b.dir)
+		if reason := notHere(""); errors.As(err, &reason) {
+			fmt.Fprintf(b.out, "- %s: not measured: %s\n", s.name, reason)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
