@@ -1,7 +1,10 @@
 package ebs
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,8 +17,8 @@ type pageWriter struct {
 	w     *mapWriter
 	start int64 // first sector of the page in the volume
 	old   *page
-	keep  []uint32          // new number of each old chunk, plus one; 0: none yet
-	moved map[uint32][]byte // old chunks that are copied: their bytes
+	keep  []uint32       // new number of each old chunk, plus one; 0: none yet
+	moved map[int][]byte // parts of chunks that are given up, by their place in the list of parts
 
 	out    page
 	buf    []byte // the chunk being filled
@@ -26,7 +29,7 @@ type pageWriter struct {
 
 func newPageWriter(w *mapWriter, index uint32, old *page) *pageWriter {
 	return &pageWriter{
-		w: w, start: int64(index) * pageSector, old: old, keep: make([]uint32, len(old.chunks)), moved: map[uint32][]byte{},
+		w: w, start: int64(index) * pageSector, old: old, keep: make([]uint32, len(old.chunks)), moved: map[int][]byte{},
 		refs: map[int]fsm.BlobRef{},
 	}
 }
@@ -62,7 +65,9 @@ func (p *pageWriter) parts() (out []part) {
 // run makes the page.
 func (p *pageWriter) run(ctx context.Context) (*page, error) {
 	parts := p.parts()
-	p.findDead(ctx, parts)
+	if err := p.findDead(ctx, parts); err != nil {
+		return nil, err
+	}
 	var uploads context.Context
 	p.upload, uploads = errgroup.WithContext(ctx)
 	err := p.fill(uploads, parts)
@@ -80,45 +85,72 @@ func (p *pageWriter) run(ctx context.Context) (*page, error) {
 	return &p.out, err
 }
 
-// findDead reads old chunks that are mostly dead, to copy what is left of them. One that cannot be read now stays.
-func (p *pageWriter) findDead(ctx context.Context, parts []part) {
-	live := make([]int64, len(p.old.chunks))
+// moveMax is how many bytes of mostly dead chunks one page copies at a checkpoint, of at most moveChunks.
+const (
+	moveMax    = 8 << 20
+	moveChunks = 64
+)
+
+// findDead reads what is left of old chunks that are mostly dead, to copy it, the least first. A chunk that cannot be read now
+// stays.
+func (p *pageWriter) findDead(ctx context.Context, parts []part) error {
+	live, dead := make([]int64, len(p.old.chunks)), []uint32{}
 	for _, x := range parts {
 		if !x.fresh {
 			live[x.chunk] += int64(x.n) * sectorSize
 		}
 	}
 	for i, ref := range p.old.chunks {
-		if live[i] == 0 || live[i]*compactBelow >= ref.Size || ref.Size > chunkMax {
-			continue
+		if live[i] > 0 && live[i]*compactBelow < ref.Size && ref.Size <= chunkMax {
+			dead = append(dead, uint32(i))
 		}
-		b := make([]byte, ref.Size)
-		if err := p.w.v.content.blob(ctx, ref, b, 0); err != nil {
-			p.w.v.slog.Warn("a chunk that is mostly dead cannot be copied now", "chunk", ref.ID, "cause", err)
-			continue
-		}
-		p.moved[uint32(i)] = b
 	}
+	slices.SortFunc(dead, func(a, b uint32) int { return cmp.Compare(live[a], live[b]) })
+	room := int64(moveMax)
+	for _, i := range dead[:min(len(dead), moveChunks)] {
+		if room -= live[i]; room < 0 || ctx.Err() != nil {
+			break
+		}
+		if err := p.move(ctx, i, parts); err != nil {
+			p.w.v.slog.Warn("a chunk that is mostly dead cannot be copied now", "chunk", p.old.chunks[i].ID, "cause", err)
+		}
+	}
+	return ctx.Err()
+}
+
+// move takes the parts of an old chunk into memory.
+func (p *pageWriter) move(ctx context.Context, chunk uint32, parts []part) error {
+	b := make([]byte, p.old.chunks[chunk].Size)
+	if err := p.w.v.content.blob(ctx, p.old.chunks[chunk], b, 0); err != nil {
+		return err
+	}
+	for i, x := range parts {
+		if !x.fresh && x.chunk == chunk {
+			p.moved[i] = bytes.Clone(b[int64(x.first)*sectorSize : int64(x.first+x.n)*sectorSize])
+		}
+	}
+	return nil
 }
 
 func (p *pageWriter) fill(ctx context.Context, parts []part) error {
-	for _, x := range parts {
-		if err := p.add(ctx, x); err != nil {
+	for i, x := range parts {
+		if err := p.add(ctx, x, p.moved[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *pageWriter) add(ctx context.Context, x part) error {
+// add takes a part into the new page; moved is its content if its chunk is given up.
+func (p *pageWriter) add(ctx context.Context, x part, moved []byte) error {
 	if x.fresh {
 		return p.copy(ctx, x.start, x.n, func(dst []byte, skip int64) error {
 			return p.w.v.log.ReadAt(dst, x.span.at, (x.span.start-x.span.first)*sectorSize+skip)
 		})
 	}
-	if b, ok := p.moved[x.chunk]; ok {
+	if moved != nil {
 		return p.copy(ctx, x.start, x.n, func(dst []byte, skip int64) error {
-			copy(dst, b[int64(x.first)*sectorSize+skip:])
+			copy(dst, moved[skip:])
 			return nil
 		})
 	}
