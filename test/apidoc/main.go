@@ -97,7 +97,7 @@ func render(all []service) ([]byte, error) {
 			return nil, fmt.Errorf("%s: %w", s.title, err)
 		}
 		fmt.Fprintf(&top, "| [%s](#%s) | %s | %d | %d | %s |\n",
-			s.title, strings.ToLower(s.title), s.api.Version, len(answered)+len(others), len(answered), s.note)
+			s.title, strings.ReplaceAll(strings.ToLower(s.title), " ", "-"), s.api.Version, len(answered)+len(others), len(answered), s.note)
 		fmt.Fprintf(&rest, "\n## %s\n", s.title)
 		list(&rest, "Answered", answered)
 		list(&rest, "Not answered", others)
