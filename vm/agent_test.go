@@ -331,10 +331,7 @@ func TestLaunchIsTriedAgainWhileAVolumeCannotBeOpened(t *testing.T) {
 	w.untilState(fsm.InstanceRunning)
 }
 
-func TestArchitectureWithoutAnEmulatorIsNamed(t *testing.T) {
-	if _, err := qemu.FindEmulator(qemu.ARM); err == nil {
-		t.Log("this machine has qemu-system-aarch64: what is proved is the firmware's absence, or nothing is")
-	}
+func TestArchitectureThatCannotBeIsNamedInTheReason(t *testing.T) {
 	w := newWorld(t)
 	w.launch(func(i *fsm.Instance) { i.Arch = "riscv" })
 	w.start()
@@ -373,5 +370,30 @@ func TestConsoleIsToldToOtherNodesAlsoAfterTheEnd(t *testing.T) {
 	w.untilTrue("the console is gone", func() bool {
 		_, _, err := w.agent.Console(t.Context(), instance)
 		return errors.Is(err, ErrNotHere)
+	})
+}
+
+func TestSlowVolumeDelaysNoOtherGuest(t *testing.T) {
+	w := newWorld(t)
+	w.disks.hold = make(chan struct{})
+	w.launch(nil)
+	w.start()
+	<-w.disks.hold // the first one opens its volume, and does not come to the end of it
+	w.propose(&fsm.LaunchInstances{
+		Instances: []fsm.Instance{{ID: "i-2", Account: account, Image: "ami-1", Type: "t3.nano", VCPUs: 1, Memory: 64, Arch: qemu.X86,
+			BootMode: "legacy-bios", RootDevice: "/dev/sda1", Zone: "z1", Node: node}},
+		Capacity: []fsm.NodeCapacity{{Node: node, VCPUs: 8, Memory: 1 << 40}},
+	})
+	w.until("the second one runs", func(v *fsm.View) bool {
+		i, _ := fsm.Instances.Get(v, "i-2")
+		return i.State == fsm.InstanceRunning
+	})
+	if busy := w.agent.Busy(); len(busy) != 1 || !strings.Contains(busy[0], string(instance)+" is being launched") {
+		t.Errorf("busy: %v", busy)
+	}
+	w.propose(&fsm.StopInstance{ID: "i-2", Account: account, Force: true})
+	w.until("the second one stops", func(v *fsm.View) bool {
+		i, _ := fsm.Instances.Get(v, "i-2")
+		return i.State == fsm.InstanceStopped
 	})
 }

@@ -187,9 +187,10 @@ func (g *guest) takeVolume(ctx context.Context, id fsm.VolumeID, has devices, fo
 		}
 		return 0, g.detach(ctx, id)
 	}
-	g.set("waits for the guest to let go of volume " + string(id))
+	g.set("") // the guest may take as long as it likes, and a daemon that is started again goes on with it
 	u, now := g.unplugs[id], g.a.cfg.Clock()
 	if u == nil {
+		g.log.Info("the guest is asked to let go of a volume", "volume", id)
 		u = &unplug{first: now}
 		if g.unplugs == nil {
 			g.unplugs = map[fsm.VolumeID]*unplug{}

@@ -219,6 +219,7 @@ func (w *world) untilTrue(what string, fn func() bool) {
 type disks struct {
 	t        *testing.T
 	dir, run string
+	hold     chan struct{} // not nil: told of each Attach, which takes until its context ends
 
 	mu      sync.Mutex // guards what follows
 	open    map[fsm.VolumeID]uint64
@@ -228,6 +229,14 @@ type disks struct {
 }
 
 func (d *disks) Attach(ctx context.Context, id fsm.VolumeID, generation uint64) (socket, export string, err error) {
+	if d.hold != nil {
+		select {
+		case d.hold <- struct{}{}:
+		case <-ctx.Done():
+		}
+		<-ctx.Done()
+		return "", "", ctx.Err()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.refuse != nil {

@@ -29,6 +29,7 @@ type Process struct {
 	mark   Mark
 	fd     *os.File // a pidfd: stays with this process even if its number is used again
 	done   chan struct{}
+	dead   bool   // it had ended when it was taken hold of
 	status string // how it ended, if it was a child; set before done is closed
 }
 
@@ -72,7 +73,7 @@ func Start(c Command) (*Process, error) {
 	words = append(words, c.Args...)
 	cmd := exec.Command(words[0], words[1:]...) //nolint:gosec // the agent's own words
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Dir = "/"
+	cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv("PATH")} // the daemon's may hold what a guest must not see
 	cmd.ExtraFiles = []*os.File{socket}
 	if c.Tap != nil {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, c.Tap)
@@ -81,7 +82,7 @@ func Start(c Command) (*Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p, err := open(cmd.Process.Pid)
+	p, err := hold(cmd.Process.Pid) // it may have ended already: its status tells
 	if err != nil {
 		return nil, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
 	}
@@ -107,8 +108,17 @@ func Open(m Mark) (*Process, error) {
 	return p, nil
 }
 
-// open takes hold of whatever has the number.
+// open takes hold of the process that has the number and lives.
 func open(pid int) (*Process, error) {
+	p, err := hold(pid)
+	if err == nil && p.dead {
+		return nil, errors.Join(ErrGone, p.Close())
+	}
+	return p, err
+}
+
+// hold takes hold of whatever has the number, also of a child that has ended and was not waited for.
+func hold(pid int) (*Process, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
 		return nil, ErrGone
@@ -117,7 +127,7 @@ func open(pid int) (*Process, error) {
 		return nil, fmt.Errorf("pidfd: %w", err)
 	}
 	p := &Process{fd: os.NewFile(uintptr(fd), "pidfd"), done: make(chan struct{})}
-	p.mark, err = markOf(pid)
+	p.mark, p.dead, err = markOf(pid)
 	if err != nil {
 		return nil, errors.Join(err, p.fd.Close())
 	}
@@ -125,30 +135,26 @@ func open(pid int) (*Process, error) {
 	return p, nil
 }
 
-// markOf reads a process's mark. It is the mark of what the pidfd holds, because that was opened before: a number is not
-// used again while... the reader compares it with the mark that it wants.
-func markOf(pid int) (Mark, error) {
+// markOf reads a process's mark, and whether it has ended.
+func markOf(pid int) (m Mark, dead bool, err error) {
 	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return Mark{}, ErrGone
+		return Mark{}, false, ErrGone
 	}
 	if err != nil {
-		return Mark{}, err
+		return Mark{}, false, err
 	}
 	// The name, in parentheses, may hold anything; field 3 is the first after it, 22 the start. Source: proc(5).
 	rest := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
 	if len(rest) < 20 {
-		return Mark{}, fmt.Errorf("/proc/%d/stat: %d fields", pid, len(rest))
-	}
-	if rest[0] == "Z" || rest[0] == "X" {
-		return Mark{}, ErrGone
+		return Mark{}, false, fmt.Errorf("/proc/%d/stat: %d fields", pid, len(rest))
 	}
 	start, err := strconv.ParseUint(rest[19], 10, 64)
 	if err != nil {
-		return Mark{}, fmt.Errorf("/proc/%d/stat: %w", pid, err)
+		return Mark{}, false, fmt.Errorf("/proc/%d/stat: %w", pid, err)
 	}
 	id, err := bootID()
-	return Mark{PID: pid, Start: start, Machine: id}, err
+	return Mark{PID: pid, Start: start, Machine: id}, rest[0] == "Z" || rest[0] == "X", err
 }
 
 func bootID() (string, error) {
@@ -234,17 +240,27 @@ func FindByPIDFile(file string) (*Process, error) {
 		return nil, err
 	}
 	want := []byte("\x00-pidfile\x00" + file + "\x00")
+	matches := func(pid string) bool {
+		line, err := os.ReadFile("/proc/" + pid + "/cmdline")
+		return err == nil && bytes.Contains(line, want) // one that cannot be read has ended
+	}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue // no process
 		}
-		if line, err := os.ReadFile("/proc/" + e.Name() + "/cmdline"); err == nil && bytes.Contains(line, want) {
-			p, err := open(pid)
-			if errors.Is(err, ErrGone) {
-				continue
-			}
+		if !matches(e.Name()) {
+			continue
+		}
+		p, err := open(pid)
+		switch {
+		case errors.Is(err, ErrGone):
+		case err != nil || matches(e.Name()): // still: it is the one that is held
 			return p, err
+		default:
+			if err := p.Close(); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return nil, ErrGone

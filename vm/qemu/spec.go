@@ -40,8 +40,8 @@ const (
 )
 
 // reconnectDelay is for how long a guest's I/O waits for a daemon that is away, in seconds; after it the guest sees
-// errors. EC2's guests wait for a volume practically for ever; five minutes outlast an upgrade of the daemon.
-const reconnectDelay = 300
+// errors, and makes its file systems read-only. EC2's guests wait for a volume practically for ever; so do ours: a day.
+const reconnectDelay = 24 * 60 * 60
 
 // ErrSpec means that a guest cannot be described so.
 var ErrSpec = errors.New("no such guest can be built")
