@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,6 +30,8 @@ type snapshots struct {
 	deleted   bool
 	forms     []string // bodies of EC2 requests
 	names     string   // images that there are
+	lost      bool     // the registration is carried out, and answered as one that was before
+	onBlock   func()   // called at each block
 }
 
 var blockPath = regexp.MustCompile(`^/aws/ebs/snapshots/snap-1/blocks/(\d+)$`)
@@ -47,6 +50,9 @@ func (s *snapshots) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.blocks[blockPath.FindStringSubmatch(path)[1]] = body
+		if s.onBlock != nil {
+			s.onBlock()
+		}
 		w.WriteHeader(http.StatusCreated)
 	case path == "/aws/ebs/snapshots":
 		var in struct{ VolumeSize int64 }
@@ -75,6 +81,10 @@ func (s *snapshots) ec2(w http.ResponseWriter, form string) {
 		fmt.Fprint(w, `<Response><Errors><Error><Code>InvalidAMIName.Malformed</Code><Message>no such name</Message></Error></Errors></Response>`)
 	case strings.Contains(form, "Action=DescribeImages"):
 		fmt.Fprint(w, `<DescribeImagesResponse><imagesSet>`+s.names+`</imagesSet></DescribeImagesResponse>`)
+	case strings.Contains(form, "Action=RegisterImage") && s.lost:
+		s.names = `<item><imageId>ami-1</imageId><rootDeviceName>/dev/sda1</rootDeviceName><blockDeviceMapping><item><deviceName>/dev/sda1</deviceName><ebs><snapshotId>snap-1</snapshotId></ebs></item></blockDeviceMapping></item>`
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprint(w, `<Response><Errors><Error><Code>InvalidAMIName.Duplicate</Code><Message>taken</Message></Error></Errors></Response>`)
 	case strings.Contains(form, "Action=RegisterImage"):
 		fmt.Fprint(w, `<RegisterImageResponse><imageId>ami-1</imageId></RegisterImageResponse>`)
 	case strings.Contains(form, "Action=DeleteSnapshot"):
@@ -219,6 +229,28 @@ func TestAFailedImportLeavesNoSnapshot(t *testing.T) {
 	file, _ := sparseDisk(t)
 	code, stdout, stderr := hiveCall(t, "image", "import", file, "--name", "n", "--hive-dir", dir)
 	if code != 1 || stdout != "" || !strings.Contains(stderr, "no such name") || !s.deleted {
+		t.Errorf("exit %d, %q, %s, deleted %v", code, stdout, stderr, s.deleted)
+	}
+}
+
+func TestAnImportThatIsInterruptedLeavesNoSnapshot(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	s := &snapshots{onBlock: interrupt}
+	dir := serveSnapshots(t, s)
+	file, _ := sparseDisk(t)
+	var out, errs bytes.Buffer
+	code := run(ctx, []string{"hive", "image", "import", file, "--name", "n", "--hive-dir", dir}, strings.NewReader(""), &out, &errs)
+	if code != 1 || out.Len() != 0 || !s.deleted || s.completed {
+		t.Errorf("exit %d, %s%s, deleted %v", code, &out, &errs, s.deleted)
+	}
+}
+
+func TestARegistrationWhoseAnswerWasLostIsFoundAgain(t *testing.T) {
+	s := &snapshots{lost: true}
+	dir := serveSnapshots(t, s)
+	file, _ := sparseDisk(t)
+	code, stdout, stderr := hiveCall(t, "image", "import", file, "--name", "n", "--hive-dir", dir)
+	if code != 0 || stdout != "ami-1\n" || s.deleted {
 		t.Errorf("exit %d, %q, %s, deleted %v", code, stdout, stderr, s.deleted)
 	}
 }
