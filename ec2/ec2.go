@@ -80,8 +80,8 @@ type Config struct {
 	Console func(ctx context.Context, i fsm.Instance) ([]byte, time.Time, error)
 	// Objects opens an object of S3 for an import, with its size. Nil where this node serves none.
 	Objects func(ctx context.Context, account fsm.AccountID, bucket, key string) (io.ReadCloser, int64, error)
-	// ToRaw makes a raw disk of an image file of any format, told in bytes as it goes on.
-	ToRaw    func(ctx context.Context, src, dst string, progress func(done, total int64)) error
+	// ToRaw makes a raw disk of an image file, which must have the named format, told in bytes as it goes on.
+	ToRaw    func(ctx context.Context, src, format, dst string, progress func(done, total int64)) error
 	Scratch  string      // directory for files of imports
 	Leader   func() bool // whether this node leads the control group
 	Replicas int         // copies of a volume's log

@@ -38,7 +38,7 @@ func newImportRig(t testing.TB) *importRig {
 		}
 		return io.NopCloser(bytes.NewReader(b)), int64(len(b)), nil
 	}
-	cfg.ToRaw = func(ctx context.Context, src, dst string, progress func(done, total int64)) error {
+	cfg.ToRaw = func(ctx context.Context, src, _, dst string, progress func(done, total int64)) error {
 		r.began <- struct{}{}
 		if r.hold != nil {
 			select {
@@ -121,6 +121,7 @@ func ended(x fsm.ImportTask) bool { return x.Status != importActive }
 func diskOf() []byte {
 	disk := make([]byte, 5<<20+512)
 	copy(disk, "boot")
+	copy(disk[510:], "\x55\xaa") // a boot record
 	disk[3<<20-1] = 1
 	disk[len(disk)-1] = 2
 	return disk
@@ -196,9 +197,13 @@ func TestADiskInS3BecomesASnapshot(t *testing.T) {
 
 func TestAnImportThatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	r := newImportRig(t)
-	r.objects["bad"], r.objects["good"] = []byte("bad disk"), diskOf()
+	r.objects["bad"], r.objects["good"], r.objects["unbootable"] = []byte("bad disk"), diskOf(), make([]byte, 4096)
 	r.start()
-	id := r.importImage("bad")
+	id := r.importImage("unbootable")
+	if x := r.until(id, ended); x.Status != importDeleted || !strings.HasPrefix(x.Message, "ClientError: the disk has neither") {
+		t.Errorf("%+v", x)
+	}
+	id = r.importImage("bad")
 	if x := r.until(id, ended); x.Status != importDeleted || x.Message != "ClientError: not a disk image of this format" {
 		t.Errorf("%+v", x)
 	}

@@ -231,7 +231,7 @@ func (s *Service) fetchDisk(ctx context.Context, task *fsm.ImportTask, dir strin
 	tell := s.stage(ctx, task, "converting", progressRead, progressRaw)
 	limited, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	err = s.cfg.ToRaw(limited, packed, raw, func(done, total int64) {
+	err = s.cfg.ToRaw(limited, packed, task.Format, raw, func(done, total int64) {
 		if err := tell(done, total); err != nil {
 			stop(err)
 		}
@@ -310,11 +310,15 @@ func (s *Service) writeDisk(ctx context.Context, task *fsm.ImportTask, raw strin
 	return s.cfg.Storage.FinishBuilder(ctx, cmd.Snapshot.ID)
 }
 
-// bootOf is how a raw disk boots.
+// bootOf is how a raw disk boots; one that cannot boot is its owner's mistake.
 func bootOf(disk io.ReaderAt) (string, error) {
 	uefi, err := gpt.HasESP(disk)
-	if uefi {
+	if err != nil || uefi {
 		return bootUEFI, err
+	}
+	bios, err := gpt.HasBootRecord(disk)
+	if err == nil && !bios {
+		err = clientError{errors.New("the disk has neither an EFI system partition nor a boot record: no machine can boot it")}
 	}
 	return bootBIOS, err
 }

@@ -236,7 +236,7 @@ func (v guestVolumes) Attach(ctx context.Context, id fsm.VolumeID, generation ui
 func (n *Node) openEC2(volumes *ebs.Manager, objects *s3.Service) (*ec2.Service, *ec2.Direct) {
 	service := ec2.New(ec2.Config{
 		Region: n.cfg.Region, Node: n.cfg.Node, Control: n.control, Nodes: n.hosts, Storage: volumes, Console: n.console,
-		Objects: objectReader{objects}.open, ToRaw: image.ToRaw, Scratch: n.dir.path("scratch"), Leader: n.control.IsLeader,
+		Objects: objectReader{objects}.open, ToRaw: toRaw, Scratch: n.dir.path("scratch"), Leader: n.control.IsLeader,
 		Replicas: n.logCopies(), NodeLostAfter: nodeLostAfter, Clock: time.Now, Rand: rand.Reader, Log: n.log,
 	})
 	return service, ec2.NewDirect(service, snapshotBlocks{volumes})
@@ -246,6 +246,12 @@ func (n *Node) openEC2(volumes *ebs.Manager, objects *s3.Service) (*ec2.Service,
 // a stop, a termination, a detachment. Its volumes' next owners have higher generations, so nothing that it still
 // does counts.
 const nodeLostAfter = 15 * time.Second
+
+// toRaw makes a raw disk of a file of an import.
+func toRaw(ctx context.Context, src, format, dst string, progress func(done, total int64)) error {
+	_, err := image.ToRawAs(ctx, src, format, dst, progress)
+	return err
+}
 
 // logCopies is how many copies the settings want of a volume's log.
 func (n *Node) logCopies() int {
