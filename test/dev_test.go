@@ -2,13 +2,13 @@ package test
 
 import (
 	"encoding/json"
-
 	"os"
 	"os/exec"
-
 	"strings"
 	"testing"
 	"time"
+
+	"hive/test/guest"
 )
 
 // alone runs a shell script in a network namespace of its own, where the addresses of `hive dev` are free.
@@ -24,16 +24,24 @@ func alone(t *testing.T, env []string, script string) (string, error) {
 	return command(t, env, append(argv, "bash", "-euo", "pipefail", "-c", "ip link set lo up\n"+script)...)
 }
 
-// TestTheDemo runs what `make demo` runs after it has built the program, twice, as it may be run again.
+// TestTheDemo runs what `make demo` runs after it has built the program, twice, as it may be run again; guests once, and
+// where they cannot be it says so.
 func TestTheDemo(t *testing.T) {
 	dir := shortDir(t)
 	env := []string{"HIVE=" + program(t), "HIVE_DEV_DIR=" + dir + "/dev", "HOME=" + dir}
+	wanted := []string{"the same bytes", "killed node3", "shards still owed: 0", "arn:aws:iam::", "=== again", "Done. The cluster keeps running.", "removed " + dir}
+	if os.Geteuid() == 0 {
+		env = append(env, "HIVE_GUEST_IMAGE="+guest.Tiny(t))
+		wanted = append(wanted, "user-data was here", " 0 failures", "hello, volume", "processes of guests: 0")
+	} else {
+		wanted = append(wanted, "NOT SHOWN: instances")
+	}
 	out, err := alone(t, env, `trap '"$HIVE" dev stop --delete' EXIT
 		./demo.sh
 		echo === again
-		./demo.sh`)
+		HIVE_DEMO_GUESTS=no ./demo.sh`)
 	must(t, err)
-	for _, want := range []string{"the same bytes", "killed node3", "shards still owed: 0", "arn:aws:iam::", "=== again", "Done. The cluster keeps running.", "removed " + dir} {
+	for _, want := range wanted {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demo does not say %q:\n%s", want, out)
 		}
