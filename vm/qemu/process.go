@@ -44,25 +44,13 @@ type Command struct {
 }
 
 // Start starts a guest in a session of its own, so that it outlives this process. The QMP socket listens already when
-// it returns.
+// it returns. A guest that ends at once is no error here: its Status tells.
 func Start(c Command) (*Process, error) {
-	if err := os.Remove(c.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: c.Socket, Net: "unix"})
+	socket, err := listen(c.Socket)
 	if err != nil {
 		return nil, err
 	}
-	defer listener.Close() //nolint:errcheck // QEMU has its own descriptor
-	listener.SetUnlinkOnClose(false)
-	if err := os.Chmod(c.Socket, 0o600); err != nil {
-		return nil, err
-	}
-	socket, err := listener.File()
-	if err != nil {
-		return nil, err
-	}
-	defer socket.Close() //nolint:errcheck // as above
+	defer socket.Close() //nolint:errcheck // QEMU has its own descriptor
 	log, err := os.OpenFile(c.Log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -82,11 +70,28 @@ func Start(c Command) (*Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p, err := hold(cmd.Process.Pid) // it may have ended already: its status tells
+	p, err := hold(cmd.Process.Pid)
 	if err != nil {
 		return nil, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
 	}
 	return p, cmd.Process.Release()
+}
+
+// listen makes a socket that listens at a path, and stays there when the file is closed.
+func listen(path string) (*os.File, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	defer listener.Close() //nolint:errcheck // the file is another descriptor of it
+	listener.SetUnlinkOnClose(false)
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, err
+	}
+	return listener.File()
 }
 
 // Open takes hold of the process that has the mark, or answers ErrGone.
