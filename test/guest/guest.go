@@ -120,10 +120,38 @@ func Image(ctx context.Context, name, dir string, log io.Writer) (string, error)
 		return "", err
 	}
 	out := prefix + "-" + theirs + ".qcow2"
-	if _, err := os.Stat(out); err == nil {
+	now := time.Now()
+	if err := os.Chtimes(out, now, now); err == nil { // it is there, and used
 		return out, nil
 	}
+	if err := prune(dir, name, now.Add(-keepUnused)); err != nil {
+		return "", err
+	}
 	return out, build(ctx, img, name, out, log)
+}
+
+// keepUnused is how long an image stays in the cache that nobody uses, for another branch may.
+const keepUnused = 14 * 24 * time.Hour
+
+// prune removes what the cache has of an image and nobody has used since then, and builds that were killed.
+func prune(dir, name string, since time.Time) error {
+	old, err := filepath.Glob(filepath.Join(dir, name+"-*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range old {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if info.ModTime().After(since) && !info.IsDir() {
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // build builds in a directory of its own beside the result, and moves that into place whole.

@@ -2,11 +2,14 @@ package guest
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestManyAtOnceGetOneImage: whoever comes first builds, the others wait and find it.
@@ -47,6 +50,24 @@ func TestManyAtOnceGetOneImage(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(dir, "tiny-build-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestWhatNobodyUsesLeavesTheCache(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	for name, age := range map[string]time.Duration{"tiny-1-1.qcow2": 0, "tiny-2-2.qcow2": time.Hour, "tiny-3-3.qcow2": 3 * time.Hour, "debian-3-3.qcow2": 3 * time.Hour} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, now, now.Add(-age))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "tiny-build-1"), 0o700), prune(dir, "tiny", now.Add(-2*time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) != 3 || slices.Contains(left, filepath.Join(dir, "tiny-3-3.qcow2")) {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
 
