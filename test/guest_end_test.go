@@ -1,16 +1,20 @@
 package test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"hive/test/rig"
 )
 
 // terminated: of the instances nothing is left but their records, of their volumes nothing.
@@ -29,6 +33,7 @@ func terminated(t *testing.T, l *lab) {
 		wantCode(t, err, "InvalidVolume.NotFound")
 	}
 	l.available(t, l.spare) // it was attached later, so it stays
+	full := diskUse(t, l.Cluster)
 	awsCLI(t, l.Nodes[2], l.k, "ec2", "delete-volume", "--volume-id", l.spare)
 	for _, ami := range []string{l.uefi, l.old} {
 		awsCLI(t, l.Nodes[1], l.k, "ec2", "deregister-image", "--image-id", ami)
@@ -45,6 +50,39 @@ func terminated(t *testing.T, l *lab) {
 		}
 		return nil
 	})
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience) // garbage is looked for each minute
+	defer cancel()
+	must(t, rig.Await(ctx, "the space of what is deleted", func(context.Context) error {
+		if now := diskUse(t, l.Cluster); now > full/4 {
+			return fmt.Errorf("the nodes used %d MiB and use %d", full>>20, now>>20)
+		}
+		return nil
+	}))
+}
+
+// diskUse is what the nodes' blobs and volumes' logs take of the disk.
+func diskUse(t *testing.T, c *rig.Cluster) (bytes int64) {
+	t.Helper()
+	for _, n := range c.Nodes {
+		for _, dir := range []string{"shard", "ebs"} {
+			err := filepath.WalkDir(filepath.Join(n.Dir, dir), func(_ string, d fs.DirEntry, err error) error {
+				if errors.Is(err, fs.ErrNotExist) {
+					return nil // removed meanwhile
+				}
+				if err != nil || d.IsDir() {
+					return err
+				}
+				if info, err := d.Info(); err == nil {
+					if st, ok := info.Sys().(*syscall.Stat_t); ok {
+						bytes += st.Blocks * 512 // stat(2)
+					}
+				}
+				return nil
+			})
+			must(t, err)
+		}
+	}
+	return bytes
 }
 
 func rootVolume(t *testing.T, l *lab, id string) string {
