@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -271,6 +272,26 @@ func (w *mapWriter) page(ctx context.Context, index uint32) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.changed[index] = ref
+	return nil
+}
+
+// breatheMax bounds one rest.
+const breatheMax = 200 * time.Millisecond
+
+// breathe rests as long as the work since began took, while nobody waits for the checkpoint: so a burst of writes has the
+// machine, and the checkpoint half of one processor at most. began is set to the rest's end.
+func (w *mapWriter) breathe(ctx context.Context, began *time.Time) error {
+	clock := w.v.cfg.Clock
+	if !began.IsZero() && len(w.layer.marks) == 0 && !w.v.hurry.Load() && w.v.dirty.Load() < w.v.cfg.DirtyMax/2 {
+		timer := time.NewTimer(min(clock().Sub(*began), breatheMax))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	*began = clock()
 	return nil
 }
 

@@ -81,7 +81,7 @@ type Config struct {
 
 	// CacheBytes bounds the block cache of all volumes; CacheBytes the function says how much of it is used. 1 GiB.
 	CacheBytes int64
-	// CheckpointAt is how many bytes of log make a checkpoint begin; 256 MiB. DirtyMax is where writes wait for it; 1 GiB.
+	// CheckpointAt is how many bytes of log make a checkpoint begin; 256 MiB. DirtyMax is where writes wait for it; 2 GiB.
 	CheckpointAt, DirtyMax int64
 	// IdleAfter is how long a volume must not have been written for its log to be checkpointed; 5 s. At the latest it is
 	// after ten times as long.
@@ -106,7 +106,7 @@ func (c *Config) setDefaults() error {
 	}
 	c.CacheBytes = cmp.Or(c.CacheBytes, 1<<30)
 	c.CheckpointAt = cmp.Or(c.CheckpointAt, 256<<20)
-	c.DirtyMax = max(cmp.Or(c.DirtyMax, 1<<30), 2*c.CheckpointAt)
+	c.DirtyMax = max(cmp.Or(c.DirtyMax, 2<<30), 2*c.CheckpointAt)
 	c.IdleAfter = cmp.Or(c.IdleAfter, 5*time.Second)
 	c.Tick = cmp.Or(c.Tick, 5*time.Second)
 	c.SweepEvery = cmp.Or(c.SweepEvery, time.Minute)

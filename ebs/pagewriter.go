@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,8 +22,9 @@ type pageWriter struct {
 	moved map[int][]byte // parts of chunks that are given up, by their place in the list of parts
 
 	out    page
-	buf    []byte // the chunk being filled
-	chunk  int    // its number; -1 while nothing is in it
+	buf    []byte    // the chunk being filled
+	chunk  int       // its number; -1 while nothing is in it
+	began  time.Time // when work on it began
 	upload *errgroup.Group
 	refs   map[int]fsm.BlobRef // of new chunks that are stored; guarded by w.mu
 }
@@ -145,7 +147,11 @@ func (p *pageWriter) fill(ctx context.Context, parts []part) error {
 func (p *pageWriter) add(ctx context.Context, x part, moved []byte) error {
 	if x.fresh {
 		return p.copy(ctx, x.start, x.n, func(dst []byte, skip int64) error {
-			return p.w.v.log.ReadAt(dst, x.span.at, (x.span.start-x.span.first)*sectorSize+skip)
+			from := x.span.start + skip/sectorSize
+			if len(dst) <= fillUnit && p.w.v.unchanged(dst, from, p.w.layer.cut) {
+				return nil
+			}
+			return p.w.v.log.ReadAt(dst, x.span.at, (from-x.span.first)*sectorSize)
 		})
 	}
 	if moved != nil {
@@ -201,6 +207,9 @@ func (p *pageWriter) room(ctx context.Context) error {
 		return nil
 	}
 	p.finish(ctx)
+	if err := p.w.breathe(ctx, &p.began); err != nil {
+		return err
+	}
 	select {
 	case p.buf = <-p.w.v.buffers:
 	case <-ctx.Done():

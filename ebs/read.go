@@ -218,6 +218,25 @@ func (v *volume) readPiece(ctx context.Context, base *root, p piece, dst []byte)
 	}
 }
 
+// unchanged reads from the cache what lies at a sector, if no record after cut has changed it: it is then what a frozen layer
+// has there.
+func (v *volume) unchanged(p []byte, start int64, cut uint64) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	same := v.err == nil
+	for i := len(v.layers) - 1; i >= 0 && same; i-- {
+		l := v.layers[i]
+		if i < len(v.layers)-1 && l.cut <= cut {
+			break
+		}
+		l.each(start, start+int64(len(p))/sectorSize, func(span) bool {
+			same = false
+			return false
+		})
+	}
+	return same && v.cache.read(v.number, p, start*sectorSize)
+}
+
 // extents tells which sectors of a range have data, in order, until yield answers false.
 func (v *volume) extents(ctx context.Context, off, n int64, yield func(length int64, data bool) bool) error {
 	if err := v.check(off, n); err != nil {

@@ -102,6 +102,7 @@ func (v *volume) wanted() bool {
 // settle brings everything into the map and gives the volume up. It is tried until it works, ctx ends, or another node owns
 // the volume (ErrNotOwner).
 func (v *volume) settle(ctx context.Context) error {
+	v.hurry.Store(true)
 	for wait := retryMin; ; wait = min(2*wait, retryMax) {
 		err := v.settleOnce(ctx)
 		if err == nil || errors.Is(err, ErrNotOwner) || v.failed.Load() {

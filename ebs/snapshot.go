@@ -220,6 +220,7 @@ func (m *Manager) finish(ctx context.Context, o *opened, id fsm.SnapshotID) erro
 	if o.v.builder != id {
 		return fmt.Errorf("snapshot %s was not begun to be written: %w", id, ErrState)
 	}
+	o.v.hurry.Store(true)
 	if err := o.v.freeze(ctx, id); err != nil {
 		return err
 	}

@@ -22,8 +22,8 @@ const (
 	writeMax = 1 << 20
 	// recordCost is what a record adds to the log besides its data, for the accounts.
 	recordCost = 72
-	// spanShare makes many small records count as much as their spans' memory lets them: the limits are for 4 KiB records.
-	spanShare = 4096
+	// spanShare makes many small records count as much as their spans' memory lets them: the limits are for records of 8 KiB and more.
+	spanShare = 8192
 )
 
 // journal is a volume's log as its owner uses it. qlog.Log is one.
@@ -79,6 +79,7 @@ type volume struct {
 	slog       *slog.Logger
 
 	failed atomic.Bool // err is set
+	hurry  atomic.Bool // somebody waits for a checkpoint
 	dirty  atomic.Int64
 	ahead  atomic.Int64 // a read of this offset has reached what was read ahead; -1: nothing was
 	wish   chan int64   // where to read ahead
