@@ -4,7 +4,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"hive/fsm"
@@ -130,8 +129,6 @@ func one[S ~string](s S) []string {
 	}
 	return []string{string(s)}
 }
-
-func onePtr(s *string) []string { return one(aws.ToString(s)) }
 
 func yesNo(b bool) []string { return []string{strconv.FormatBool(b)} }
 

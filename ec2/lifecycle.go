@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -226,6 +225,3 @@ func errProtected(id fsm.InstanceID) *protocol.Error {
 	return bad("OperationNotPermitted",
 		"The instance '%s' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.", id)
 }
-
-// since is how long ago a time in Unix ms was.
-func (s *Service) since(ms int64) time.Duration { return s.cfg.Clock().Sub(time.UnixMilli(ms)) }
