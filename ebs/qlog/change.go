@@ -244,39 +244,56 @@ func (r *replica) resetTo(base uint64) error {
 	return nil
 }
 
-// cut forgets records before the given one: whole segments, never the last.
+// cut forgets records before the given one: whole segments, never the last. Appends go on meanwhile.
 func (r *replica) cut(s *session, before uint64) error {
 	r.syncMu.Lock()
 	defer r.syncMu.Unlock()
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if err := r.check(s); err != nil {
+		r.mu.Unlock()
 		return err
 	}
 	before = min(before, r.next)
 	if before <= r.base {
+		r.mu.Unlock()
 		return nil
 	}
 	p := r.state.promise
-	p.base = before
-	if err := r.state.keep(p); err != nil {
-		return r.fail(err)
+	p.counter, p.base = p.counter+1, before
+	r.mu.Unlock()
+	err := r.state.put(p)
+	r.mu.Lock()
+	var gone []*segment
+	if err == nil {
+		r.state.promise = p
+		gone = r.cutTo(before)
 	}
-	r.base, r.used, r.unnamed = before, true, true
+	r.mu.Unlock()
+	for _, seg := range gone {
+		if e := errors.Join(seg.f.Close(), r.fs.Remove(path.Join(r.dir, segmentName(seg.number)))); !vfs.IsNotExist(e) {
+			err = errors.Join(err, e)
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fail(fmt.Errorf("cut records before %d: %w", before, err))
+}
+
+// cutTo moves the log's beginning and answers the segments that are not needed any more.
+func (r *replica) cutTo(base uint64) []*segment {
+	r.base, r.used, r.unnamed = base, true, true
 	n := 0
-	for n < len(r.segs)-1 && r.segs[n].next() <= before {
+	for n < len(r.segs)-1 && r.segs[n].next() <= base {
 		n++
 	}
 	gone := r.segs[:n]
 	r.segs = slices.Clone(r.segs[n:])
 	r.dropOldHoles()
 	r.publish()
-	for _, seg := range gone {
-		if err := errors.Join(seg.f.Close(), r.fs.Remove(path.Join(r.dir, segmentName(seg.number)))); err != nil && !vfs.IsNotExist(err) {
-			return r.fail(err)
-		}
-	}
-	return nil
+	return gone
 }
 
 // dropOldHoles forgets damage in records that are not wanted.

@@ -177,6 +177,11 @@ func TestSyncedRecordsSurviveALossOfPowerAtEveryOperation(t *testing.T) {
 			})
 			tell(t, b, w)
 			all := b.ids()
+			for _, id := range all {
+				b.stop(id)
+			}
+			mu.Lock()
+			defer mu.Unlock()
 			for i, m := range moments {
 				up := all
 				if n == 3 && i%4 > 0 {

@@ -145,12 +145,20 @@ func createState(fsys vfs.FS, dir string, p promise, m mark) (*stateFile, error)
 // keep makes p durable, in both slots, one after the other: a loss of power leaves one of them whole.
 func (s *stateFile) keep(p promise) error {
 	p.counter = s.promise.counter + 1
+	if err := s.put(p); err != nil {
+		return err
+	}
+	s.promise, s.unsynced = p, false
+	return nil
+}
+
+// put is keep's work on the file, for who holds the sync lock alone and changes the fields himself.
+func (s *stateFile) put(p promise) error {
 	for _, at := range []int64{0, 512} {
 		if err := s.write(p.bytes(), at); err != nil {
 			return err
 		}
 	}
-	s.promise, s.unsynced = p, false
 	return nil
 }
 
