@@ -397,3 +397,29 @@ func TestSlowVolumeDelaysNoOtherGuest(t *testing.T) {
 		return i.State == fsm.InstanceStopped
 	})
 }
+
+func TestGuestsThatADaemonHasLeftAreEndedByTheirDirectory(t *testing.T) {
+	for name, unmarked := range map[string]bool{"marked": false, "not marked": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.launch(nil)
+			w.start()
+			w.untilState(fsm.InstanceRunning)
+			w.shutdown()
+			g := &guest{a: w.agent, id: instance, dir: filepath.Join(w.cfg.Dir, string(instance)), log: w.cfg.Log}
+			st, err := g.load()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if g.st = st; unmarked {
+				st.Process = nil
+			}
+			if err := g.save(); err != nil {
+				t.Fatal(err)
+			}
+			if err := KillAll(t.Context(), w.cfg.Dir); err != nil || w.pid() != 0 {
+				t.Errorf("process %d is left: %v", w.pid(), err)
+			}
+		})
+	}
+}

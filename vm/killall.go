@@ -29,8 +29,8 @@ func KillAll(ctx context.Context, dir string) error {
 		if err == nil {
 			err = json.Unmarshal(raw, &st)
 		}
-		if err == nil && st.Process != nil {
-			err = kill(ctx, *st.Process)
+		if err == nil {
+			err = kill(ctx, st.Process, filepath.Join(filepath.Dir(file), pidFile))
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", file, err))
@@ -39,8 +39,15 @@ func KillAll(ctx context.Context, dir string) error {
 	return errors.Join(errs...)
 }
 
-func kill(ctx context.Context, mark qemu.Mark) error {
-	p, err := qemu.Open(mark)
+// kill ends the process of the mark, or, where the daemon was killed before it wrote that down, of the pid file.
+func kill(ctx context.Context, mark *qemu.Mark, pidFile string) error {
+	var p *qemu.Process
+	var err error
+	if mark != nil {
+		p, err = qemu.Open(*mark)
+	} else {
+		p, err = qemu.FindByPIDFile(pidFile)
+	}
 	if errors.Is(err, qemu.ErrGone) {
 		return nil
 	}
