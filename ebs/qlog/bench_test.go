@@ -1,10 +1,16 @@
 package qlog
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 
+	"hive/fsm"
 	"hive/internal/vfs"
 )
 
@@ -78,6 +84,53 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkAppendAndSync(b *testing.B) {
 	for _, nodes := range []int{1, 2, 3} {
 		b.Run(fmt.Sprintf("replicas=%d", nodes), func(b *testing.B) { benchAppend(b, nodes, 4<<10, true) })
+	}
+}
+
+// BenchmarkAppendAndSyncWithAnotherProcess has two copies, both needed, the second in a process of its own.
+func BenchmarkAppendAndSyncWithAnotherProcess(b *testing.B) {
+	child := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^$")
+	child.Env = append(os.Environ(), childDir+"="+b.TempDir())
+	out, err := child.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _, _ = child.Process.Kill(), child.Wait() }()
+	addr, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	store, err := OpenStore(StoreConfig{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg := childConfig(store, 1)
+	cfg.Replicas = []fsm.NodeID{"n-a", "n-b"}
+	cfg.Dial = func(ctx context.Context, _ fsm.NodeID) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimSpace(addr))
+	}
+	l, err := Open(b.Context(), cfg, func(Record) error { return nil })
+	if err != nil {
+		b.Fatal(err)
+	}
+	data := content(1, 4<<10)
+	for b.Loop() {
+		if _, err := l.Append(Write, 0, 4<<10, data); err != nil {
+			b.Fatal(err)
+		}
+		if err := l.Sync(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+	if err := l.Close(); err != nil {
+		b.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		b.Fatal(err)
 	}
 }
 

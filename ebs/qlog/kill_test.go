@@ -20,7 +20,11 @@ const childDir = "QLOG_TEST_DIR"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
-		if err := writeForEver(dir); err != nil {
+		work := writeForEver
+		if os.Getenv("QLOG_TEST_GENERATION") == "" {
+			work = serveForEver
+		}
+		if err := work(dir); err != nil {
 			fmt.Println("error", err)
 			os.Exit(1)
 		}
@@ -56,6 +60,20 @@ func writeForEver(dir string) error {
 		}
 		fmt.Println("synced", i+1)
 	}
+}
+
+// serveForEver keeps copies in dir for owners in other processes.
+func serveForEver(dir string) error {
+	store, err := OpenStore(StoreConfig{Dir: dir})
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	return store.Serve(context.Background(), l)
 }
 
 func childConfig(store *Store, generation uint64) Config {
