@@ -84,8 +84,10 @@ func (v *volume) due() []*layer {
 func (v *volume) pending() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return len(v.layers) > 1 || v.layers[0].bytes > 0
+	return v.pendingLocked()
 }
+
+func (v *volume) pendingLocked() bool { return len(v.layers) > 1 || v.layers[0].bytes > 0 }
 
 // prepare writes chunks, pages and root, and records them.
 func (v *volume) prepare(ctx context.Context, layers []*layer) (*prepared, error) {
@@ -199,10 +201,13 @@ func (v *volume) release(ctx context.Context) error {
 	v.checkpoints.Lock()
 	defer v.checkpoints.Unlock()
 	v.mu.Lock()
-	at, err := v.at, v.err
+	at, err, left := v.at, v.err, v.pendingLocked()
 	v.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if left {
+		return fmt.Errorf("volume %s was changed while it was given up", v.id)
 	}
 	return v.refused(v.cfg.Control.Propose(ctx, &fsm.CheckpointVolume{ID: v.id, Generation: v.generation, Map: at, Release: true}))
 }

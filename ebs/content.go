@@ -25,6 +25,34 @@ type content struct {
 	used  int64
 	pages map[fsm.BlobID]*list.Element // of *keptPage
 	order *list.List                   // the last used first
+	roots map[fsm.BlobID]*root         // of snapshots that are being read
+}
+
+// rootsKept is how many of these there are at most; each has up to 0.7 MiB.
+const rootsKept = 16
+
+// snapshotRoot is a root that will be asked for again soon.
+func (c *content) snapshotRoot(ctx context.Context, ref *fsm.BlobRef) (*root, error) {
+	if ref == nil {
+		return &root{}, nil
+	}
+	c.mu.Lock()
+	r := c.roots[ref.ID]
+	c.mu.Unlock()
+	if r != nil {
+		return r, nil
+	}
+	r, err := c.root(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.roots) >= rootsKept {
+		clear(c.roots)
+	}
+	c.roots[ref.ID] = r
+	return r, nil
 }
 
 type keptPage struct {
@@ -35,7 +63,7 @@ type keptPage struct {
 }
 
 func newContent(blobs Blobs, limit int64, log *slog.Logger) *content {
-	return &content{blobs: blobs, log: log, limit: limit, pages: map[fsm.BlobID]*list.Element{}, order: list.New()}
+	return &content{blobs: blobs, log: log, limit: limit, pages: map[fsm.BlobID]*list.Element{}, order: list.New(), roots: map[fsm.BlobID]*root{}}
 }
 
 // blob reads a range of a blob.

@@ -8,6 +8,7 @@ import (
 
 	"hive/ebs/nbd"
 	"hive/ebs/qlog"
+	"hive/internal/vfs"
 )
 
 // device is a volume as NBD serves it.
@@ -25,6 +26,10 @@ func errnoOf(err error) error {
 		return nil
 	case errors.Is(err, ErrNotOwner), errors.Is(err, ErrClosed), errors.Is(err, qlog.ErrFenced), errors.Is(err, qlog.ErrClosed):
 		return fmt.Errorf("%w: %w", syscall.ESHUTDOWN, err)
+	case errors.Is(err, vfs.ErrNoSpace):
+		return fmt.Errorf("%w: %w", syscall.ENOSPC, err)
+	case errors.Is(err, ErrInvalid):
+		return fmt.Errorf("%w: %w", syscall.EINVAL, err)
 	default:
 		return fmt.Errorf("%w: %w", syscall.EIO, err)
 	}

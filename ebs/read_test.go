@@ -2,8 +2,14 @@ package ebs
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync/atomic"
+	"syscall"
 	"testing"
+
+	"hive/ebs/qlog"
+	"hive/internal/vfs"
 )
 
 func TestSequentialReadsGoAhead(t *testing.T) {
@@ -69,5 +75,19 @@ func TestMostlyDeadChunksAreCopied(t *testing.T) {
 	wantBytes(t, "after compaction", got, first)
 	if err := v.close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestErrorsReachTheGuestByNumber(t *testing.T) {
+	for err, want := range map[error]syscall.Errno{
+		ErrNotOwner: syscall.ESHUTDOWN, ErrClosed: syscall.ESHUTDOWN, qlog.ErrFenced: syscall.ESHUTDOWN, vfs.ErrNoSpace: syscall.ENOSPC,
+		ErrInvalid: syscall.EINVAL, qlog.ErrCorrupt: syscall.EIO, context.Canceled: syscall.EIO,
+	} {
+		if got := errnoOf(fmt.Errorf("volume: %w", err)); !errors.Is(got, want) || !errors.Is(got, err) {
+			t.Errorf("%v becomes %v, want %v", err, got, want)
+		}
+	}
+	if errnoOf(nil) != nil {
+		t.Error("no error becomes one")
 	}
 }

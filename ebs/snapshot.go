@@ -148,7 +148,7 @@ func (m *Manager) snapshotRoot(ctx context.Context, id fsm.SnapshotID, off, n in
 	if size := s.Size << 30; off < 0 || n < 0 || off > size-n || (off|n)%sectorSize != 0 {
 		return nil, fmt.Errorf("%d bytes at %d of %s, which has %d: %w", n, off, id, size, ErrInvalid)
 	}
-	return m.shared.content.root(ctx, s.Map.Root)
+	return m.shared.content.snapshotRoot(ctx, s.Map.Root)
 }
 
 // ReadSnapshot reads a completed snapshot, from any node. Offset and length are multiples of 512.
