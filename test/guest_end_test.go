@@ -19,7 +19,8 @@ import (
 
 // terminated: of the instances nothing is left but their records, of their volumes nothing.
 func terminated(t *testing.T, l *lab) {
-	if made := networkOf(t, l.vpc); len(made) < 2 {
+	made := networkOf(t, l.vpc)
+	if len(made) < 2 {
 		t.Fatalf("two nodes have guests, and the networks are %v", made)
 	}
 	roots := []string{rootVolume(t, l, l.a.id), rootVolume(t, l, l.b.id)}
@@ -50,6 +51,15 @@ func terminated(t *testing.T, l *lab) {
 		}
 		return nil
 	})
+	for _, list := range []string{"ip -o link", "nft list tables"} {
+		out, err := command(t, nil, strings.Fields(list)...)
+		must(t, err)
+		for _, name := range made {
+			if tag := strings.TrimSuffix(name, l.vpc); strings.Contains(out, tag) {
+				t.Errorf("%s still has %s:\n%s", list, tag, out)
+			}
+		}
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience) // garbage is looked for each minute
 	defer cancel()
 	must(t, rig.Await(ctx, "the space of what is deleted", func(context.Context) error {
