@@ -213,7 +213,7 @@ func (g *guestBench) memory(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		text += fmt.Sprintf("; %s with %d idle volumes more", says(now), n)
+		text += fmt.Sprintf("; %s with %d idle of 1 GiB more", says(now), n)
 	}
 	g.notes = append(g.notes, text)
 	slices.Sort(attached)

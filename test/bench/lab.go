@@ -120,7 +120,7 @@ func (l *lab) ec2(action string, out any, params ...string) error {
 		form.Set(params[i], params[i+1])
 	}
 	page, err := l.api.do(ask{method: "POST", path: "/", service: "ec2", form: true, body: []byte(form.Encode())})
-	if err != nil {
+	if err := errors.Join(err, l.api.close()); err != nil { // the next call may come after the server has lost patience
 		return fmt.Errorf("%s: %w", action, err)
 	}
 	return xml.Unmarshal(page, out)
@@ -301,11 +301,7 @@ func (l *lab) greets(ctx context.Context, n *rig.Node, id string) error {
 func (l *lab) end() error {
 	ctx, cancel := context.WithTimeout(l.ctx, guestTime)
 	defer cancel()
-	errs := []error{l.terminate(ctx), l.Stop(ctx)}
-	if l.api != nil {
-		errs = append(errs, l.api.close())
-	}
-	return errors.Join(append(errs, l.killGuests(), l.clearNetwork(ctx), os.RemoveAll(l.dir))...)
+	return errors.Join(l.terminate(ctx), l.Stop(ctx), l.killGuests(), l.clearNetwork(ctx), os.RemoveAll(l.dir))
 }
 
 func (l *lab) terminate(ctx context.Context) error {

@@ -54,11 +54,12 @@ func main() {
 	short := flag.Bool("quick", false, "less of everything, under a minute")
 	nodes := flag.String("nodes", "1,3", "sizes of the clusters")
 	tables := flag.String("tables", "cluster,nbd,guests", "what to measure: cluster (with the machine's limits), nbd, guests")
+	servers := flag.String("servers", "", "the block servers whose names contain this")
 	dir := flag.String("dir", "", "directory on the disk to measure (short: sockets lie in it); a temporary one otherwise")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := bench{plan: full, bin: *bin, dir: *dir, out: os.Stdout, only: strings.Split(*tables, ",")}
+	b := bench{plan: full, bin: *bin, dir: *dir, out: os.Stdout, only: strings.Split(*tables, ","), servers: *servers}
 	if *short {
 		b.plan = quick
 	}
@@ -86,6 +87,7 @@ type bench struct {
 	bin, dir string
 	sizes    []int
 	only     []string // the tables to make
+	servers  string   // part of the names of the block servers
 	out      io.Writer
 }
 

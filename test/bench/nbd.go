@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -192,6 +193,9 @@ func (b *bench) blocks(ctx context.Context) (err error) {
 		}
 	}()
 	for _, s := range blockServers {
+		if !strings.Contains(s.name, b.servers) {
+			continue
+		}
 		if program := missing(s.needs); program != "" {
 			fmt.Fprintf(b.out, "- %s: not measured, there is no %s here\n", s.name, program)
 			continue
@@ -205,6 +209,9 @@ func (b *bench) blocks(ctx context.Context) (err error) {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		t.servers = append(t.servers, blockRunning{s.name, p})
+	}
+	if len(t.servers) == 0 {
+		return nil
 	}
 	if err := t.measure(ctx, b); err != nil {
 		return err

@@ -107,6 +107,11 @@ func startReplicated(ctx context.Context, b *bench, dir string) (_ *blockProcess
 	if volume == "" {
 		return nil, fmt.Errorf("%s has no volume at /dev/sdf", m.ID)
 	}
+	for _, n := range l.Nodes {
+		if _, err := os.Stat(filepath.Join(n.Dir, "ebs", volume)); err != nil {
+			return nil, fmt.Errorf("%s has no copy of the log: %w", n.Name, err)
+		}
+	}
 	node, err := l.nodeOf(ctx, m.ID)
 	if err != nil {
 		return nil, err
