@@ -119,8 +119,14 @@ func (v *volume) prepare(ctx context.Context, layers []*layer) (*prepared, error
 	return p, w.record(ctx)
 }
 
-// publish makes a prepared map the volume's, after the snapshots that consist of it have it.
+// publish makes a prepared map the volume's, after the snapshots that consist of it have it. From its first try on the map that
+// is read by may be garbage.
 func (v *volume) publish(ctx context.Context, p *prepared) error {
+	v.mu.Lock()
+	if v.replacing == nil {
+		v.replacing = make(chan struct{})
+	}
+	v.mu.Unlock()
 	for _, id := range p.marks {
 		if err := v.complete(ctx, id, p.at); err != nil {
 			return err
@@ -182,6 +188,8 @@ func (v *volume) install(p *prepared) {
 	v.account()
 	close(v.room)
 	v.room = make(chan struct{})
+	close(v.replacing)
+	v.replacing = nil
 }
 
 // cut gives up the log's records that the map contains.

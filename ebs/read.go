@@ -152,11 +152,10 @@ func (v *volume) fill(ctx context.Context, f *fill) error {
 	defer close(f.done)
 	for {
 		version, err := v.load(ctx, f)
-		v.mu.Lock()
-		if err != nil && v.err == nil && version != v.version && ctx.Err() == nil {
-			v.mu.Unlock() // what was read from may have been given up meanwhile
-			continue
+		if err != nil && v.outdated(ctx, version) {
+			continue // what was read from may have been given up meanwhile
 		}
+		v.mu.Lock()
 		for i := range v.fills {
 			if v.fills[i] == f {
 				v.fills[i] = v.fills[len(v.fills)-1]
@@ -170,6 +169,18 @@ func (v *volume) fill(ctx context.Context, f *fill) error {
 		}
 		v.mu.Unlock()
 		return err
+	}
+}
+
+// outdatedLocked tells whether the map of that version may have been replaced. If it is not known yet, wait tells when it is.
+func (v *volume) outdatedLocked(version uint64) (again bool, wait <-chan struct{}) {
+	switch {
+	case v.err != nil:
+		return false, nil
+	case version != v.version:
+		return true, nil
+	default:
+		return v.replacing != nil, v.replacing
 	}
 }
 
@@ -242,30 +253,57 @@ func (v *volume) extents(ctx context.Context, off, n int64, yield func(length in
 	if err := v.check(off, n); err != nil {
 		return err
 	}
-	start := off / sectorSize
-	v.mu.Lock()
-	err := v.err
-	pieces, base := resolve(v.layers, start, start+n/sectorSize), v.base
-	v.mu.Unlock()
-	if err != nil {
-		return err
-	}
 	r := runs{yield: yield}
-	for _, p := range pieces {
-		if p.base {
-			err := v.content.extents(ctx, base, p.start, p.end, r.add)
-			if err != nil {
-				return err
-			}
-		} else {
-			r.add(p.end-p.start, !p.zero())
+	for start, end := off/sectorSize, (off+n)/sectorSize; start < end && !r.ended; {
+		v.mu.Lock()
+		err, version := v.err, v.version
+		pieces, base := resolve(v.layers, start, end), v.base
+		v.mu.Unlock()
+		if err != nil {
+			return err
 		}
-		if r.ended {
-			return nil
+		told, err := v.tell(ctx, base, pieces, &r)
+		start += told
+		if err != nil && !v.outdated(ctx, version) {
+			return err
 		}
 	}
 	r.flush()
 	return nil
+}
+
+// outdated waits until it is known whether the map of that version was replaced, and answers that.
+func (v *volume) outdated(ctx context.Context, version uint64) bool {
+	v.mu.Lock()
+	again, wait := v.outdatedLocked(version)
+	v.mu.Unlock()
+	if again && wait != nil {
+		select {
+		case <-wait:
+		case <-v.dead:
+		case <-ctx.Done():
+		}
+	}
+	return again && ctx.Err() == nil
+}
+
+// tell adds what pieces are to runs, and answers how many sectors of them it has added.
+func (v *volume) tell(ctx context.Context, base *root, pieces []piece, r *runs) (told int64, err error) {
+	add := func(n int64, data bool) bool {
+		told += n
+		return r.add(n, data)
+	}
+	for _, p := range pieces {
+		if !p.base {
+			add(p.end-p.start, !p.zero())
+		} else if err := v.content.extents(ctx, base, p.start, p.end, add); err != nil {
+			return told, err
+		}
+		if r.ended {
+			break
+		}
+	}
+	return told, nil
 }
 
 // runs joins neighbours of the same kind.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -89,5 +90,44 @@ func TestErrorsReachTheGuestByNumber(t *testing.T) {
 	}
 	if errnoOf(nil) != nil {
 		t.Error("no error becomes one")
+	}
+}
+
+func TestExtentsTellDataFromHoles(t *testing.T) {
+	control, index := groups(t)
+	b := newBench(t, control, index, "1")
+	v := b.open(b.create(testGiB, ""), true)
+	ctx := context.Background()
+	const border = 1 << 30 // of two pages
+	if err := v.write(ctx, pattern(1, 64<<10), border-32<<10, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.checkpoint(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.zero(ctx, qlog.Zero, border, 512, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.write(ctx, pattern(1, 512), testGiB<<30-512, false); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	err := v.extents(ctx, 0, testGiB<<30, func(n int64, data bool) bool {
+		got = append(got, fmt.Sprint(n, data))
+		return true
+	})
+	want := []string{
+		fmt.Sprint(border-32<<10, false), fmt.Sprint(32<<10, true), "512 false", fmt.Sprint(32<<10-512, true),
+		fmt.Sprint(border-32<<10-512, false), "512 true",
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("extents %v, %v; want %v", got, err, want)
+	}
+	n := 0
+	if err := v.extents(ctx, 0, testGiB<<30, func(int64, bool) bool { n++; return n < 2 }); err != nil || n != 2 {
+		t.Errorf("%d extents after the second was refused, %v", n, err)
+	}
+	if err := v.close(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -84,20 +84,21 @@ type volume struct {
 	ahead  atomic.Int64 // a read of this offset has reached what was read ahead; -1: nothing was
 	wish   chan int64   // where to read ahead
 
-	mu      sync.Mutex // guards what follows; held for an append, never for another wait
-	layers  []*layer   // the newest last: that one takes writes, the others are frozen
-	base    *root      // the map below the layers
-	at      fsm.VolumeMap
-	seq     uint64 // the last record, or the last that is in the map
-	version uint64 // counts the changes of base
-	fills   []*fill
-	next    int64                   // where the last fill ended
-	row     int                     // how many fills have followed each other
-	marked  map[fsm.SnapshotID]bool // snapshots in the layers
-	err     error                   // why nothing is served any more
-	room    chan struct{}           // closed when a checkpoint has made room
-	wrote   time.Time               // last write
-	since   time.Time               // when the oldest record in the layers was written
+	mu        sync.Mutex // guards what follows; held for an append, never for another wait
+	layers    []*layer   // the newest last: that one takes writes, the others are frozen
+	base      *root      // the map below the layers
+	at        fsm.VolumeMap
+	seq       uint64        // the last record, or the last that is in the map
+	version   uint64        // counts the changes of base
+	replacing chan struct{} // not nil while the control group may have a newer map; closed when that is installed
+	fills     []*fill
+	next      int64                   // where the last fill ended
+	row       int                     // how many fills have followed each other
+	marked    map[fsm.SnapshotID]bool // snapshots in the layers
+	err       error                   // why nothing is served any more
+	room      chan struct{}           // closed when a checkpoint has made room
+	wrote     time.Time               // last write
+	since     time.Time               // when the oldest record in the layers was written
 
 	kick chan struct{} // wakes the checkpointer
 	dead chan struct{} // closed once err is set
