@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -98,9 +99,25 @@ const (
 // ec2Client is the SDK's client of one node. It never retries.
 func ec2Client(n *rig.Node, k key) *ec2.Client {
 	return ec2.New(ec2.Options{
-		Region: rig.Region, BaseEndpoint: aws.String(n.Endpoint()), Retryer: aws.NopRetryer{},
+		Region: rig.Region, BaseEndpoint: aws.String(n.Endpoint()), Retryer: aws.NopRetryer{}, HTTPClient: wholeBodies{},
 		Credentials: credentials.NewStaticCredentialsProvider(k.id, k.secret, ""),
 	})
+}
+
+// wholeBodies sends requests whose bodies are in memory: the SDK closes a request's body as soon as the answer begins, and
+// net/http, if it has not yet seen the body's end by then, cuts the connection in the middle of the answer.
+type wholeBodies struct{}
+
+func (wholeBodies) Do(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, err
+		}
+		req = req.Clone(req.Context())
+		req.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return http.DefaultClient.Do(req)
 }
 
 // via is a client of node n, counted from 1.
