@@ -100,6 +100,7 @@ func (s story) allows(records []Record) error {
 
 // watch takes a moment before every operation of the nodes' disks.
 func watch(b *bed, w *teller, keep func(moment)) {
+	var ops atomic.Int64
 	disks := map[fsm.NodeID]*vfs.Mem{}
 	for id, n := range b.nodes {
 		disks[id] = n.fs.(*vfs.Mem)
@@ -110,14 +111,17 @@ func watch(b *bed, w *teller, keep func(moment)) {
 			if op.Name == "read" || op.Name == "list" || op.Name == "open" {
 				return nil
 			}
-			m := moment{op: string(id) + " " + op.String(), disks: map[fsm.NodeID]*vfs.Mem{}, before: *w.now.Load()}
-			for id, disk := range disks {
-				m.disks[id] = disk.CrashClone(nil)
-				m.disks[id+"+"] = disk.CrashClone(rand.New(rand.NewPCG(uint64(len(m.op)), uint64(op.Off))))
+			for began := ops.Add(1); ; began = ops.Load() {
+				m := moment{op: string(id) + " " + op.String(), disks: map[fsm.NodeID]*vfs.Mem{}, before: *w.now.Load()}
+				for id, disk := range disks {
+					m.disks[id] = disk.CrashClone(nil)
+					m.disks[id+"+"] = disk.CrashClone(rand.New(rand.NewPCG(uint64(len(m.op)), uint64(op.Off))))
+				}
+				if m.after = *w.now.Load(); ops.Load() == began { // else the disks are not of one moment
+					keep(m)
+					return nil
+				}
 			}
-			m.after = *w.now.Load()
-			keep(m)
-			return nil
 		})
 		b.start(id)
 	}
