@@ -17,7 +17,7 @@ import (
 
 const (
 	// pagesAtOnce is how many pages of one volume a checkpoint makes at the same time.
-	pagesAtOnce = 4
+	pagesAtOnce = 2
 	// rowsAtOnce is how many rows of chunks one proposal has.
 	rowsAtOnce = 256
 	// compactBelow: a chunk of which less than one in this many sectors is still read is copied into new chunks.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"hive/ebs/qlog"
 	"hive/fsm"
 )
 
@@ -36,11 +37,11 @@ func newPageWriter(w *mapWriter, index uint32, old *page) *pageWriter {
 	}
 }
 
-// part is sectors of the new page, from the layer or from the old page.
+// part is sectors of the new page: of an old chunk or, fresh, of a record of the log, in which they begin at sector first.
 type part struct {
-	extent      // of the old page
-	span   span // of the layer; when fresh
-	fresh  bool
+	extent
+	at    qlog.Position
+	fresh bool
 }
 
 // parts are the new page's, in order. Zeroes of the layer are left out.
@@ -56,7 +57,9 @@ func (p *pageWriter) parts() (out []part) {
 		rest(uint32(s.start - p.start))
 		from = uint32(s.end - p.start)
 		if !s.zero() {
-			out = append(out, part{span: s, fresh: true, extent: extent{start: uint32(s.start - p.start), n: uint32(s.end - s.start)}})
+			out = append(out, part{at: s.at, fresh: true, extent: extent{
+				start: uint32(s.start - p.start), n: uint32(s.end - s.start), first: uint32(s.start - s.first),
+			}})
 		}
 		return true
 	})
@@ -147,11 +150,11 @@ func (p *pageWriter) fill(ctx context.Context, parts []part) error {
 func (p *pageWriter) add(ctx context.Context, x part, moved []byte) error {
 	if x.fresh {
 		return p.copy(ctx, x.start, x.n, func(dst []byte, skip int64) error {
-			from := x.span.start + skip/sectorSize
+			from := p.start + int64(x.start) + skip/sectorSize
 			if len(dst) <= fillUnit && p.w.v.unchanged(dst, from, p.w.layer.cut) {
 				return nil
 			}
-			return p.w.v.log.ReadAt(dst, x.span.at, (from-x.span.first)*sectorSize)
+			return p.w.v.log.ReadAt(dst, x.at, int64(x.first)*sectorSize+skip)
 		})
 	}
 	if moved != nil {
