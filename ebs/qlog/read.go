@@ -122,7 +122,7 @@ func (r *replica) extent(seq, last uint64, limit int) (extent, error) {
 	}
 	e.end = s.until(i + len(e.offs))
 	for _, h := range r.holes { // what follows may be damage, which is not the record's
-		if h.first == e.first+uint64(len(e.offs)) {
+		if h.first == e.first+uint64(len(e.offs)) && h.first < s.next() {
 			e.end = min(e.end, max(h.at, e.offs[len(e.offs)-1]))
 		}
 	}
