@@ -30,6 +30,9 @@ func (b *bench) guests(ctx context.Context) (err error) {
 		err = errors.Join(err, l.end())
 	}()
 	g := guestBench{bench: b, lab: l, images: map[string]string{}, times: map[lapKey][]time.Duration{}}
+	if g.fresh, err = g.weights(ctx); err != nil {
+		return err
+	}
 	for _, step := range []func(context.Context) error{g.imports, g.rounds, g.memory} {
 		if err := step(ctx); err != nil {
 			return err
@@ -46,7 +49,11 @@ type guestBench struct {
 	images map[string]string // by boot mode
 	times  map[lapKey][]time.Duration
 	notes  []string
+	fresh  weights // of the daemons that have just formed their cluster
 }
+
+// weights are daemons' memory in bytes.
+type weights map[*rig.Node]int64
 
 // lapKey is a step of an instance's life.
 type lapKey struct{ step, mode string }
@@ -96,7 +103,11 @@ func (g *guestBench) imports(ctx context.Context) error {
 	return nil
 }
 
-func median(sorted []time.Duration) time.Duration { return sorted[len(sorted)/2] }
+// median of what is sorted; between the two in the middle of an even number.
+func median(sorted []time.Duration) time.Duration {
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
 
 // rounds takes instances of both boot modes in turn through their lives, one at a time, as often as the plan and the time
 // allow; at least once.
@@ -167,7 +178,7 @@ func (g *guestBench) asked(ctx context.Context, action, id, state, mode, step st
 // idleVolumes are how many volumes of 1 GiB are attached, and left alone, when the memory is weighed.
 var idleVolumes = []int{1, 5}
 
-// memory weighs the daemons before there is an instance, with one, and with idle volumes attached to it.
+// memory weighs the daemons without an instance, with one, and with idle volumes attached to it.
 func (g *guestBench) memory(ctx context.Context) error {
 	before, err := g.weights(ctx)
 	if err != nil {
@@ -187,19 +198,12 @@ func (g *guestBench) memory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	says := func(w map[*rig.Node]int64) string {
-		var all int64
-		for _, n := range w {
-			all += n
-		}
-		return fmt.Sprintf("%s, %s", mebi(w[owner]), mebi(all))
-	}
 	with, err := g.weights(ctx)
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("memory (RSS) in MiB of the daemon that serves an instance's volumes, and of all three: %s without an instance; %s with one and its root volume",
-		says(before), says(with))
+	text := fmt.Sprintf("memory (RSS) in MiB of the daemon that serves an instance's volumes, and of all three: %s in a new cluster; %s after the above; %s with an instance and its root volume",
+		g.fresh.of(owner), before.of(owner), with.of(owner))
 	var attached []time.Duration
 	for _, n := range idleVolumes {
 		for len(attached) < n {
@@ -213,7 +217,7 @@ func (g *guestBench) memory(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		text += fmt.Sprintf("; %s with %d idle of 1 GiB more", says(now), n)
+		text += fmt.Sprintf("; %s with idle volumes of 1 GiB more: %d", now.of(owner), n)
 	}
 	g.notes = append(g.notes, text)
 	slices.Sort(attached)
@@ -222,10 +226,17 @@ func (g *guestBench) memory(ctx context.Context) error {
 	return nil
 }
 
-func mebi(n int64) string { return fmt.Sprintf("%.0f", float64(n)/(1<<20)) }
+// of prints the memory of one daemon and of all in MiB.
+func (w weights) of(n *rig.Node) string {
+	var all int64
+	for _, v := range w {
+		all += v
+	}
+	return fmt.Sprintf("%d, %d", w[n]>>20, all>>20)
+}
 
 // weights are the daemons' memory: the median of several looks.
-func (g *guestBench) weights(ctx context.Context) (map[*rig.Node]int64, error) {
+func (g *guestBench) weights(ctx context.Context) (weights, error) {
 	const looks = 5
 	seen := map[*rig.Node][]int64{}
 	for range looks {
@@ -242,7 +253,7 @@ func (g *guestBench) weights(ctx context.Context) (map[*rig.Node]int64, error) {
 			seen[n] = append(seen[n], rss)
 		}
 	}
-	out := map[*rig.Node]int64{}
+	out := weights{}
 	for n, all := range seen {
 		slices.Sort(all)
 		out[n] = all[looks/2]
