@@ -11,7 +11,7 @@ help:
 	@echo "make race      every Go test under the race detector"
 	@echo "make lint      formatting, vet, staticcheck, import rules, generated code, known vulnerabilities"
 	@echo "make generate  write the generated code and pages again"
-	@echo "make bench     the tables of docs/benchmarks.md, measured here"
+	@echo "make bench     the tables of docs/benchmarks.md, measured here; some of them need root"
 	@echo "make guest     the tiny image that tests and the demo boot; prints its path (kept in .tools/guest)"
 	@echo "make guest-debian  the same with systemd, cloud-init and sshd; takes minutes, and root"
 	@echo "make nightly   a whole system with cloud-init as a guest, which takes minutes"
@@ -41,7 +41,9 @@ generate:
 	go run -buildvcs=false ./awsd/gen
 	go run -buildvcs=false ./test/apidoc
 
-bench: build
+bench:
+	@test/scripts/install.sh bench
+	@$(MAKE) --no-print-directory build
 	go run -buildvcs=false ./test/bench
 
 guest:

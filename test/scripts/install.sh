@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Usage: install.sh demo|test|lint|guest|guest-debian. Installs what that make target needs and is missing,
+# Usage: install.sh demo|test|bench|lint|guest|guest-debian. Installs what that make target needs and is missing,
 # from Debian's or Ubuntu's packages; says what. With everything in place it needs neither network nor root.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 PATH="$PWD/.tools/aws/bin:$PATH"
-target=${1:?usage: install.sh demo|test|lint|guest|guest-debian}
+target=${1:?usage: install.sh demo|test|bench|lint|guest|guest-debian}
 
 packages=()
 need() { # need "CHECK" PACKAGE...: PACKAGEs are wanted unless CHECK succeeds
@@ -56,6 +56,14 @@ case $target in
   demo)
     need 'command -v aws' awscli
     guests
+    ;;
+  bench) # without root it leaves out what is not there, and says so
+    guests
+    if [ "$(id -u)" -eq 0 ]; then
+      need 'command -v fio' fio
+      need 'command -v nbdkit' nbdkit
+      need 'command -v qemu-nbd' qemu-utils
+    fi
     ;;
   test)
     need 'command -v aws' awscli
