@@ -28,7 +28,8 @@ func (w *world) untilConsole(want string) {
 		if text, _, err = w.agent.Console(w.t.Context(), instance); err != nil {
 			w.t.Fatal(err)
 		}
-		return bytes.Contains(text, []byte(want))
+		// The firmware begins a new line when it has not printed for a while.
+		return bytes.Contains(bytes.ReplaceAll(text, []byte("\r\n"), nil), []byte(want))
 	})
 }
 

@@ -120,9 +120,21 @@ func (c Config) machineTag() string {
 	return hex.EncodeToString(sum[:4])
 }
 
+// longestRunDir leaves room for the names of sockets: a socket's path has at most 107 bytes (unix(7)).
+const longestRunDir = 70
+
+// runDir is where the node's unix sockets are: in its directory, or below /run when the directory's path is too long. A node
+// that is not root's has no instances, and no sockets that QEMU must find.
+func (c Config) runDir(dir Dir) string {
+	if own := dir.path("run"); len(own) <= longestRunDir || os.Geteuid() != 0 {
+		return own
+	}
+	return "/run/hive-" + c.machineTag()
+}
+
 // openVolumes makes the manager of this node's volumes.
 func (n *Node) openVolumes(store *shard.Store) (*ebs.Manager, error) {
-	if err := os.MkdirAll(n.dir.path("run"), 0o700); err != nil {
+	if err := os.MkdirAll(n.cfg.runDir(n.dir), 0o700); err != nil {
 		return nil, err
 	}
 	var index []ebs.IndexGroup
@@ -130,7 +142,7 @@ func (n *Node) openVolumes(store *shard.Store) (*ebs.Manager, error) {
 		index = append(index, g)
 	}
 	m, err := ebs.New(ebs.Config{
-		Node: n.cfg.Node, Dir: n.dir.path("ebs"), RunDir: n.dir.path("run"), FS: vfs.OS{}, Control: n.control, Index: index,
+		Node: n.cfg.Node, Dir: n.dir.path("ebs"), RunDir: n.cfg.runDir(n.dir), FS: vfs.OS{}, Control: n.control, Index: index,
 		Blobs: store, Client: n.port.Client(), Dial: n.port.Dial, Alive: n.alive, Leader: n.control.IsLeader,
 		Clock: time.Now, Log: n.log,
 	})
@@ -161,7 +173,7 @@ func (n *Node) openInstances(volumes *ebs.Manager, machines *ec2.Service) ([]fun
 		return nil, err
 	}
 	agent, err := vm.New(vm.Config{
-		Node: n.cfg.Node, Dir: n.dir.path("vm"), RunDir: n.dir.path("run"), Control: n.control,
+		Node: n.cfg.Node, Dir: n.dir.path("vm"), RunDir: n.cfg.runDir(n.dir), Control: n.control,
 		Volumes: guestVolumes{volumes}, Network: network, Wrap: []string{exe, "exec-guest"}, Clock: time.Now, Log: n.log,
 	})
 	if err != nil {
@@ -350,6 +362,9 @@ func ClearMachine(ctx context.Context, dir string, log *slog.Logger) error {
 		return err
 	}
 	if err := vm.KillAll(ctx, Dir(dir).path("vm")); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(cfg.runDir(Dir(dir))); err != nil {
 		return err
 	}
 	if dataplane.Possible() != nil {

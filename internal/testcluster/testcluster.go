@@ -48,7 +48,15 @@ type Node struct {
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
-	base := t.TempDir()
+	base, err := os.MkdirTemp("", "tc") // short, for the sockets in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(base); err != nil {
+			t.Error(err)
+		}
+	})
 	net := freeNet(t)
 	for i := range n {
 		name := fmt.Sprintf("node%d", i+1)
@@ -58,7 +66,6 @@ func Start(t testing.TB, n int) *Cluster {
 		})
 	}
 	first := c.Nodes[0]
-	var err error
 	c.Init, err = node.Init(node.InitOptions{
 		Dir: first.Dir, Name: first.Name, Region: Region, Zone: Zone, Nodes: n, Bind: first.IP, Partitions: 64,
 	})
