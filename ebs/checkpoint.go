@@ -230,7 +230,6 @@ type mapWriter struct {
 	changed map[uint32]fsm.BlobRef
 	rows    []fsm.Chunk
 	owed    [][]fsm.Owed
-	owing   bool
 	count   int
 }
 

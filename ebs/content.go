@@ -181,12 +181,6 @@ func (c *content) trimLocked() {
 	}
 }
 
-func (c *content) memory() int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.used
-}
-
 // inPages cuts sectors [start, end) of a volume into the parts of each page.
 func inPages(start, end int64, fn func(index uint32, from, to uint32) error) error {
 	for start < end {
