@@ -27,13 +27,10 @@ func (b *bench) guests(ctx context.Context) (err error) {
 		if err != nil {
 			err = errors.Join(err, errors.New(l.Logs(20)))
 		}
-		err = errors.Join(err, l.end())
+		err = errors.Join(err, l.end(ctx))
 	}()
 	g := guestBench{bench: b, lab: l, images: map[string]string{}, times: map[lapKey][]time.Duration{}}
-	if g.fresh, err = g.weights(ctx); err != nil {
-		return err
-	}
-	for _, step := range []func(context.Context) error{g.imports, g.rounds, g.memory} {
+	for _, step := range []func(context.Context) error{g.weigh, g.imports, g.weigh, g.rounds, g.weigh, g.memory} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -49,7 +46,7 @@ type guestBench struct {
 	images map[string]string // by boot mode
 	times  map[lapKey][]time.Duration
 	notes  []string
-	fresh  weights // of the daemons that have just formed their cluster
+	weight []weights // of the daemons: at first, after the imports, after the rounds
 }
 
 // weights are daemons' memory in bytes.
@@ -180,10 +177,6 @@ var idleVolumes = []int{1, 5}
 
 // memory weighs the daemons without an instance, with one, and with idle volumes attached to it.
 func (g *guestBench) memory(ctx context.Context) error {
-	before, err := g.weights(ctx)
-	if err != nil {
-		return err
-	}
 	m, err := g.launch(ctx, g.images[bios])
 	if err != nil {
 		return err
@@ -202,8 +195,8 @@ func (g *guestBench) memory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("memory (RSS) in MiB of the daemon that serves an instance's volumes, and of all three: %s in a new cluster; %s after the above; %s with an instance and its root volume",
-		g.fresh.of(owner), before.of(owner), with.of(owner))
+	text := fmt.Sprintf("memory (RSS) in MiB of the daemon that serves an instance's volumes, and of all three: %s in a new cluster; %s after the imports; %s after all instances; %s with one and its root volume",
+		g.weight[0].of(owner), g.weight[1].of(owner), g.weight[2].of(owner), with.of(owner))
 	var attached []time.Duration
 	for _, n := range idleVolumes {
 		for len(attached) < n {
@@ -217,7 +210,7 @@ func (g *guestBench) memory(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		text += fmt.Sprintf("; %s with idle volumes of 1 GiB more: %d", now.of(owner), n)
+		text += fmt.Sprintf("; %s with %d more of 1 GiB, idle", now.of(owner), n)
 	}
 	g.notes = append(g.notes, text)
 	slices.Sort(attached)
@@ -233,6 +226,12 @@ func (w weights) of(n *rig.Node) string {
 		all += v
 	}
 	return fmt.Sprintf("%d, %d", w[n]>>20, all>>20)
+}
+
+func (g *guestBench) weigh(ctx context.Context) error {
+	w, err := g.weights(ctx)
+	g.weight = append(g.weight, w)
+	return err
 }
 
 // weights are the daemons' memory: the median of several looks.

@@ -34,7 +34,6 @@ const guestTime = 4 * time.Minute
 // lab is a cluster of three of the built program that runs instances.
 type lab struct {
 	*rig.Cluster
-	ctx     context.Context // of the cleaning up: without an end
 	dir     string
 	disk    string // qcow2 file of the tiny image
 	keyFile string
@@ -53,7 +52,7 @@ func (b *bench) lab(ctx context.Context, dir string) (_ *lab, err error) {
 			return nil, notHere("there is no " + program + " here")
 		}
 	}
-	l := &lab{ctx: context.WithoutCancel(ctx), dir: dir, running: map[string]bool{}}
+	l := &lab{dir: dir, running: map[string]bool{}}
 	if l.disk, err = tinyDisk(ctx); err != nil {
 		return nil, notHere(fmt.Sprintf("the guests' image cannot be built here: %v", err))
 	}
@@ -68,7 +67,7 @@ func (b *bench) lab(ctx context.Context, dir string) (_ *lab, err error) {
 		return nil, err
 	}
 	if err := l.prepare(ctx); err != nil {
-		return nil, errors.Join(err, l.end())
+		return nil, errors.Join(err, l.end(ctx))
 	}
 	return l, nil
 }
@@ -297,9 +296,10 @@ func (l *lab) greets(ctx context.Context, n *rig.Node, id string) error {
 	return nil
 }
 
-// end terminates the instances, ends the cluster, and sees that nothing of either is left on this machine.
-func (l *lab) end() error {
-	ctx, cancel := context.WithTimeout(l.ctx, guestTime)
+// end terminates the instances, ends the cluster, and sees that nothing of either is left on this machine, also when ctx
+// has ended.
+func (l *lab) end(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), guestTime)
 	defer cancel()
 	return errors.Join(l.terminate(ctx), l.Stop(ctx), l.killGuests(), l.clearNetwork(ctx), os.RemoveAll(l.dir))
 }

@@ -86,7 +86,7 @@ func startReplicated(ctx context.Context, b *bench, dir string) (_ *blockProcess
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, l.end())
+			err = errors.Join(err, l.end(ctx))
 		}
 	}()
 	image, err := l.importImage(ctx, "bench", bios)
@@ -116,5 +116,6 @@ func startReplicated(ctx context.Context, b *bench, dir string) (_ *blockProcess
 	if err != nil {
 		return nil, err
 	}
-	return &blockProcess{socket: filepath.Join(node.Dir, "run", volume+".nbd"), export: volume, procs: l.procs(), stop: l.end}, nil
+	return &blockProcess{socket: filepath.Join(node.Dir, "run", volume+".nbd"), export: volume, procs: l.procs(),
+		stop: func() error { return l.end(ctx) }}, nil
 }
