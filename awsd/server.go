@@ -8,7 +8,9 @@ package awsd
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"strings"
 
 	"hive/awsd/protocol"
 	"hive/awsd/sigv4"
@@ -153,5 +155,24 @@ func (x *exchange) fail(r *http.Request, err error) {
 		x.code, x.cut = "ClientGone", true
 		return
 	}
+	x.finishReading()
 	x.service.API.EncodeError(&x.answer, r, x.id, refusal)
+}
+
+// maxFinish is how much of a refused request's body is read, in bytes.
+const maxFinish = 8 << 20
+
+// finishReading reads what is left of the body of a request that is refused, if it is not much. net/http reads 256 KiB and
+// then closes the connection, under which a client that is still sending may lose the answer. A client that waits to be
+// told to send is not told.
+func (x *exchange) finishReading() {
+	if x.wire == nil || x.request.ContentLength-x.wire.total > maxFinish {
+		return
+	}
+	if x.wire.total == 0 && strings.EqualFold(x.request.Header.Get("Expect"), "100-continue") {
+		return
+	}
+	if _, err := io.CopyN(io.Discard, x.wire, maxFinish); err != nil && !errors.Is(err, io.EOF) {
+		x.Log.Debug("the rest of a refused request did not come", "request", x.id, "err", err) // the answer may still reach it
+	}
 }

@@ -517,3 +517,35 @@ func FuzzServeHTTP(f *testing.F) {
 		}
 	})
 }
+
+// A client that is still sending when it is refused finds the answer, on a connection that lives.
+func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
+	r := start(t, nil)
+	conn, err := net.Dial("tcp", r.addrs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	body := make([]byte, 3<<20)
+	for range 2 {
+		sent := make(chan error, 1)
+		go func() {
+			_, err := fmt.Fprintf(conn, "PUT /bucket/key HTTP/1.1\r\nHost: s3.localhost\r\nContent-Length: %d\r\n\r\n", len(body))
+			if err == nil {
+				_, err = conn.Write(body)
+			}
+			sent <- err
+		}()
+		answer, err := http.ReadResponse(answers, nil)
+		if err != nil || answer.StatusCode != http.StatusForbidden || answer.Close {
+			t.Fatalf("%+v, %v", answer, err)
+		}
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-sent; err != nil {
+			t.Fatalf("the body could not be sent: %v", err)
+		}
+	}
+}

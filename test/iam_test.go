@@ -151,7 +151,7 @@ func iamByCLI(t *testing.T, c *rig.Cluster) {
 // onePort: the service is chosen by the signature, and an operation without a handler has its service's own error.
 func onePort(t *testing.T, c *rig.Cluster) {
 	k, n := root(c), c.Nodes[1]
-	out, err := tryAWS(t, n, k, "ec2", "describe-vpcs")
+	out, err := tryAWS(t, n, k, "ec2", "describe-vpn-gateways")
 	refused(t, out, err, "UnsupportedOperation")
 	out, err = tryAWS(t, n, k, "iam", "list-groups")
 	refused(t, out, err, "An error occurred")
