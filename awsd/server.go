@@ -10,7 +10,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 
 	"hive/awsd/protocol"
 	"hive/awsd/sigv4"
@@ -163,13 +162,10 @@ func (x *exchange) fail(r *http.Request, err error) {
 const maxFinish = 8 << 20
 
 // finishReading reads what is left of the body of a request that is refused, if it is not much. net/http reads 256 KiB and
-// then closes the connection, under which a client that is still sending may lose the answer. A client that waits to be
-// told to send is not told.
+// then closes the connection, under which a client that is still sending may lose the answer. It is so with clients that
+// ask before they send, too: Go's sends all the same when the answer comes at the wrong moment.
 func (x *exchange) finishReading() {
 	if x.wire == nil || x.request.ContentLength-x.wire.total > maxFinish {
-		return
-	}
-	if x.wire.total == 0 && strings.EqualFold(x.request.Header.Get("Expect"), "100-continue") {
 		return
 	}
 	if _, err := io.CopyN(io.Discard, x.wire, maxFinish); err != nil && !errors.Is(err, io.EOF) {
