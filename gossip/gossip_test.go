@@ -165,7 +165,8 @@ func TestKeysAreRotatedWhileTheGossipGoesOn(t *testing.T) {
 	if _, err := old.list.Join([]string{a.Addr()}); err == nil {
 		t.Error("a node with the old key only joined")
 	}
-	start(t, "n-y", "127.0.0.1", 2, a.Addr()).waitFor(t, "n-a", func() bool { return len(a.Members()) == 3 })
+	start(t, "n-y", "127.0.0.1", 2, a.Addr())
+	a.waitFor(t, "n-y at n-a", func() bool { return len(a.Members()) == 3 })
 	if err := a.SetKeys(nil); err == nil {
 		t.Error("no key was taken")
 	}
