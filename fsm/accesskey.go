@@ -4,7 +4,7 @@ package fsm
 type AccessKey struct {
 	Meta
 	Account  AccountID   `cbor:"1,keyasint"`
-	User     UserID      `cbor:"2,keyasint,omitempty"` // empty for the root user
+	User     EntityID      `cbor:"2,keyasint,omitempty"` // empty for the root user
 	ID       AccessKeyID `cbor:"3,keyasint"`
 	Secret   []byte      `cbor:"4,keyasint"` // sealed for "access-key/" and the id
 	Inactive bool        `cbor:"5,keyasint,omitempty"`
@@ -27,13 +27,13 @@ func (k AccessKey) valid() bool {
 // accessKeyOwner is a row of the lookup table from an access key id to its record.
 type accessKeyOwner struct {
 	Account AccountID `cbor:"1,keyasint"`
-	User    UserID    `cbor:"2,keyasint,omitempty"`
+	User    EntityID    `cbor:"2,keyasint,omitempty"`
 }
 
 // accessKeyKey is an account, a zero byte, a user's id or nothing, a zero byte and a key id.
 type accessKeyKey string
 
-func keyOfAccessKey(account AccountID, user UserID, id AccessKeyID) accessKeyKey {
+func keyOfAccessKey(account AccountID, user EntityID, id AccessKeyID) accessKeyKey {
 	return accessKeyKey(Key(string(account), string(user), string(id)))
 }
 
@@ -52,7 +52,7 @@ func AccessKeyByID(v *View, id AccessKeyID) (AccessKey, bool) {
 }
 
 // AccessKeysOf are the keys of a user, or with an empty id of the root user, in order of id.
-func AccessKeysOf(v *View, account AccountID, user UserID) []AccessKey {
+func AccessKeysOf(v *View, account AccountID, user EntityID) []AccessKey {
 	var out []AccessKey
 	for _, key := range accessKeys.Scan(v, keyOfAccessKey(account, user, "")) {
 		out = append(out, key)
@@ -105,7 +105,7 @@ func (c *CreateAccessKey) Record(w *Writer) { putAccessKey(w, c.Key) }
 // UpdateAccessKey switches a key on or off.
 type UpdateAccessKey struct {
 	Account  AccountID   `cbor:"1,keyasint"`
-	User     UserID      `cbor:"2,keyasint,omitempty"` // empty for the root user
+	User     EntityID      `cbor:"2,keyasint,omitempty"` // empty for the root user
 	ID       AccessKeyID `cbor:"3,keyasint"`
 	Inactive bool        `cbor:"4,keyasint,omitempty"`
 }
@@ -116,7 +116,7 @@ func (c *UpdateAccessKey) Kind() Kind { return 205 }
 // Check refuses a key that this owner does not have (ErrNotFound).
 func (c *UpdateAccessKey) Check(v *View) error { return checkAccessKey(v, c.Account, c.User, c.ID) }
 
-func checkAccessKey(v *View, account AccountID, user UserID, id AccessKeyID) error {
+func checkAccessKey(v *View, account AccountID, user EntityID, id AccessKeyID) error {
 	if !accessKeys.Has(v, keyOfAccessKey(account, user, id)) {
 		return Errorf(ErrNotFound, "access-key/"+string(id))
 	}
@@ -133,7 +133,7 @@ func (c *UpdateAccessKey) Record(w *Writer) {
 // DeleteAccessKey removes a key.
 type DeleteAccessKey struct {
 	Account AccountID   `cbor:"1,keyasint"`
-	User    UserID      `cbor:"2,keyasint,omitempty"` // empty for the root user
+	User    EntityID      `cbor:"2,keyasint,omitempty"` // empty for the root user
 	ID      AccessKeyID `cbor:"3,keyasint"`
 }
 

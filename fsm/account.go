@@ -2,9 +2,11 @@ package fsm
 
 import "strings"
 
-// UserID names an IAM user for ever: "AIDA" and 17 characters. A renamed user keeps it, and what hangs
-// on a user hangs on its id.
-type UserID string
+// EntityID names an IAM entity for ever: a prefix that tells its kind and 17 characters. A renamed entity keeps it, and
+// what hangs on an entity hangs on its id.
+//
+//	AIDA user   AGPA group   AROA role   AIPA instance profile   ANPA managed policy
+type EntityID string
 
 // AccessKeyID names an access key, unique in the cluster: "AKIA" and 16 characters, or what an operator
 // chose.

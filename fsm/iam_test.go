@@ -48,11 +48,11 @@ func (g iamGroup) view(fn func(v *fsm.View)) {
 	}
 }
 
-func key(a fsm.AccountID, u fsm.UserID, id fsm.AccessKeyID) fsm.AccessKey {
+func key(a fsm.AccountID, u fsm.EntityID, id fsm.AccessKeyID) fsm.AccessKey {
 	return fsm.AccessKey{Account: a, User: u, ID: id, Secret: []byte("sealed"), Created: 1}
 }
 
-func user(a fsm.AccountID, id fsm.UserID, name string) fsm.User {
+func user(a fsm.AccountID, id fsm.EntityID, name string) fsm.User {
 	return fsm.User{Account: a, ID: id, Name: name, Path: "/", Created: 1}
 }
 

@@ -21,7 +21,7 @@ type PolicyAttachment struct {
 // userPolicyKey is an account, a zero byte, a user's id, a zero byte and a policy's name or ARN.
 type userPolicyKey string
 
-func keyOfUserPolicy(account AccountID, user UserID, name string) userPolicyKey {
+func keyOfUserPolicy(account AccountID, user EntityID, name string) userPolicyKey {
 	return userPolicyKey(Key(string(account), string(user), name))
 }
 
@@ -31,12 +31,12 @@ var (
 )
 
 // UserPolicyOf is a user's inline policy of that name.
-func UserPolicyOf(v *View, account AccountID, user UserID, name string) (UserPolicy, bool) {
+func UserPolicyOf(v *View, account AccountID, user EntityID, name string) (UserPolicy, bool) {
 	return userPolicies.Get(v, keyOfUserPolicy(account, user, name))
 }
 
 // UserPoliciesOf are a user's inline policies in order of name.
-func UserPoliciesOf(v *View, account AccountID, user UserID) []UserPolicy {
+func UserPoliciesOf(v *View, account AccountID, user EntityID) []UserPolicy {
 	var out []UserPolicy
 	for _, p := range userPolicies.Scan(v, keyOfUserPolicy(account, user, "")) {
 		out = append(out, p)
@@ -45,7 +45,7 @@ func UserPoliciesOf(v *View, account AccountID, user UserID) []UserPolicy {
 }
 
 // AttachedPoliciesOf are the managed policies attached to a user, in order of ARN.
-func AttachedPoliciesOf(v *View, account AccountID, user UserID) []PolicyAttachment {
+func AttachedPoliciesOf(v *View, account AccountID, user EntityID) []PolicyAttachment {
 	var out []PolicyAttachment
 	for _, a := range attachments.Scan(v, keyOfUserPolicy(account, user, "")) {
 		out = append(out, a)
@@ -65,7 +65,7 @@ func PolicyAttachments(v *View, account AccountID) map[string]int {
 // PutUserPolicy writes an inline policy into a user, over one of the same name.
 type PutUserPolicy struct {
 	Account AccountID  `cbor:"1,keyasint"`
-	User    UserID     `cbor:"2,keyasint"`
+	User    EntityID     `cbor:"2,keyasint"`
 	Policy  UserPolicy `cbor:"3,keyasint"`
 }
 
@@ -107,7 +107,7 @@ func (c *PutUserPolicy) Record(w *Writer) {
 // DeleteUserPolicy removes an inline policy from a user.
 type DeleteUserPolicy struct {
 	Account AccountID `cbor:"1,keyasint"`
-	User    UserID    `cbor:"2,keyasint"`
+	User    EntityID    `cbor:"2,keyasint"`
 	Name    string    `cbor:"3,keyasint"`
 }
 
@@ -131,7 +131,7 @@ func (c *DeleteUserPolicy) Record(w *Writer) {
 // policy exists is the proposer's knowledge: the policies that AWS manages are no records.
 type AttachUserPolicy struct {
 	Account AccountID `cbor:"1,keyasint"`
-	User    UserID    `cbor:"2,keyasint"`
+	User    EntityID    `cbor:"2,keyasint"`
 	ARN     string    `cbor:"3,keyasint"`
 }
 
@@ -169,7 +169,7 @@ func (c *AttachUserPolicy) Record(w *Writer) {
 // DetachUserPolicy takes a managed policy from a user.
 type DetachUserPolicy struct {
 	Account AccountID `cbor:"1,keyasint"`
-	User    UserID    `cbor:"2,keyasint"`
+	User    EntityID    `cbor:"2,keyasint"`
 	ARN     string    `cbor:"3,keyasint"`
 }
 

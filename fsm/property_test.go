@@ -14,7 +14,7 @@ import (
 func drawCommand(t *rapid.T) Command {
 	account := AccountID("123456789012")
 	n := rapid.IntRange(0, 3)
-	id := func() UserID { return UserID(fmt.Sprint("AIDA", n.Draw(t, "user"))) }
+	id := func() EntityID { return EntityID(fmt.Sprint("AIDA", n.Draw(t, "user"))) }
 	key := func() AccessKeyID { return AccessKeyID(fmt.Sprint("AKIA", n.Draw(t, "key"))) }
 	switch rapid.IntRange(0, 9).Draw(t, "command") {
 	case 0:

@@ -9,7 +9,7 @@ import (
 type User struct {
 	Meta
 	Account AccountID `cbor:"1,keyasint"`
-	ID      UserID    `cbor:"2,keyasint"`
+	ID      EntityID    `cbor:"2,keyasint"`
 	Name    string    `cbor:"3,keyasint"`           // in the case it was given
 	Path    string    `cbor:"4,keyasint"`           // begins and ends with a slash
 	Created int64     `cbor:"5,keyasint"`           // Unix seconds
@@ -39,7 +39,7 @@ type (
 	userNameKey string
 )
 
-func keyOfUser(account AccountID, id UserID) userKey {
+func keyOfUser(account AccountID, id EntityID) userKey {
 	return userKey(Key(string(account), string(id)))
 }
 
@@ -49,11 +49,11 @@ func keyOfName(account AccountID, name string) userNameKey {
 
 var (
 	users     = Table[userKey, User]{Name: "iam-user"}
-	userNames = Table[userNameKey, UserID]{Name: "iam-user-name"}
+	userNames = Table[userNameKey, EntityID]{Name: "iam-user-name"}
 )
 
 // UserByID is a user of an account.
-func UserByID(v *View, account AccountID, id UserID) (User, bool) {
+func UserByID(v *View, account AccountID, id EntityID) (User, bool) {
 	return users.Get(v, keyOfUser(account, id))
 }
 
@@ -163,7 +163,7 @@ func (c *UpdateUser) Record(w *Writer) {
 // DeleteUser removes a user on whom nothing hangs.
 type DeleteUser struct {
 	Account AccountID `cbor:"1,keyasint"`
-	ID      UserID    `cbor:"2,keyasint"`
+	ID      EntityID    `cbor:"2,keyasint"`
 }
 
 // Kind is the command's number in the log.

@@ -14,7 +14,7 @@ import (
 // keyOwner is whose keys an operation is about.
 type keyOwner struct {
 	account fsm.AccountID
-	id      fsm.UserID // empty for the root user
+	id      fsm.EntityID // empty for the root user
 	name    string     // empty for the root user
 }
 
@@ -24,7 +24,7 @@ func (s *Service) keyOwner(ctx context.Context, c *principal.Caller, name *strin
 		return keyOwner{account: fsm.AccountID(c.Account)}, nil
 	}
 	if name == nil {
-		return keyOwner{fsm.AccountID(c.Account), fsm.UserID(c.UserID), c.UserName}, nil
+		return keyOwner{fsm.AccountID(c.Account), fsm.EntityID(c.UserID), c.UserName}, nil
 	}
 	user, err := s.user(ctx, c, name)
 	return keyOwner{user.Account, user.ID, user.Name}, err

@@ -89,7 +89,7 @@ func foreign(c *principal.Caller, resource string) bool {
 
 // policies are the documents of a user, and its tags.
 func (a *Authorizer) policies(c *principal.Caller) (docs []*policy.Document, tags []fsm.Tag, err error) {
-	account, id := fsm.AccountID(c.Account), fsm.UserID(c.UserID)
+	account, id := fsm.AccountID(c.Account), fsm.EntityID(c.UserID)
 	err = a.group.View(func(v *fsm.View) error {
 		user, ok := fsm.UserByID(v, account, id)
 		if !ok {

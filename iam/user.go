@@ -57,7 +57,7 @@ func (s *Service) CreateUser(ctx context.Context, c *principal.Caller, in *awsia
 		return nil, err
 	}
 	user := fsm.User{
-		Account: fsm.AccountID(c.Account), ID: fsm.UserID(id), Name: name, Path: path, Created: s.cfg.Clock().Unix(), Tags: tags,
+		Account: fsm.AccountID(c.Account), ID: fsm.EntityID(id), Name: name, Path: path, Created: s.cfg.Clock().Unix(), Tags: tags,
 	}
 	if err := s.propose(ctx, c, &fsm.CreateUser{User: user}, name); err != nil {
 		return nil, err
