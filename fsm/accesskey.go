@@ -4,7 +4,7 @@ package fsm
 type AccessKey struct {
 	Meta
 	Account  AccountID   `cbor:"1,keyasint"`
-	User     EntityID      `cbor:"2,keyasint,omitempty"` // empty for the root user
+	User     EntityID    `cbor:"2,keyasint,omitempty"` // empty for the root user
 	ID       AccessKeyID `cbor:"3,keyasint"`
 	Secret   []byte      `cbor:"4,keyasint"` // sealed for "access-key/" and the id
 	Inactive bool        `cbor:"5,keyasint,omitempty"`
@@ -27,7 +27,7 @@ func (k AccessKey) valid() bool {
 // accessKeyOwner is a row of the lookup table from an access key id to its record.
 type accessKeyOwner struct {
 	Account AccountID `cbor:"1,keyasint"`
-	User    EntityID    `cbor:"2,keyasint,omitempty"`
+	User    EntityID  `cbor:"2,keyasint,omitempty"`
 }
 
 // accessKeyKey is an account, a zero byte, a user's id or nothing, a zero byte and a key id.
@@ -105,7 +105,7 @@ func (c *CreateAccessKey) Record(w *Writer) { putAccessKey(w, c.Key) }
 // UpdateAccessKey switches a key on or off.
 type UpdateAccessKey struct {
 	Account  AccountID   `cbor:"1,keyasint"`
-	User     EntityID      `cbor:"2,keyasint,omitempty"` // empty for the root user
+	User     EntityID    `cbor:"2,keyasint,omitempty"` // empty for the root user
 	ID       AccessKeyID `cbor:"3,keyasint"`
 	Inactive bool        `cbor:"4,keyasint,omitempty"`
 }
@@ -133,7 +133,7 @@ func (c *UpdateAccessKey) Record(w *Writer) {
 // DeleteAccessKey removes a key.
 type DeleteAccessKey struct {
 	Account AccountID   `cbor:"1,keyasint"`
-	User    EntityID      `cbor:"2,keyasint,omitempty"` // empty for the root user
+	User    EntityID    `cbor:"2,keyasint,omitempty"` // empty for the root user
 	ID      AccessKeyID `cbor:"3,keyasint"`
 }
 

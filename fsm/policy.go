@@ -65,7 +65,7 @@ func PolicyAttachments(v *View, account AccountID) map[string]int {
 // PutUserPolicy writes an inline policy into a user, over one of the same name.
 type PutUserPolicy struct {
 	Account AccountID  `cbor:"1,keyasint"`
-	User    EntityID     `cbor:"2,keyasint"`
+	User    EntityID   `cbor:"2,keyasint"`
 	Policy  UserPolicy `cbor:"3,keyasint"`
 }
 
@@ -107,7 +107,7 @@ func (c *PutUserPolicy) Record(w *Writer) {
 // DeleteUserPolicy removes an inline policy from a user.
 type DeleteUserPolicy struct {
 	Account AccountID `cbor:"1,keyasint"`
-	User    EntityID    `cbor:"2,keyasint"`
+	User    EntityID  `cbor:"2,keyasint"`
 	Name    string    `cbor:"3,keyasint"`
 }
 
@@ -131,7 +131,7 @@ func (c *DeleteUserPolicy) Record(w *Writer) {
 // policy exists is the proposer's knowledge: the policies that AWS manages are no records.
 type AttachUserPolicy struct {
 	Account AccountID `cbor:"1,keyasint"`
-	User    EntityID    `cbor:"2,keyasint"`
+	User    EntityID  `cbor:"2,keyasint"`
 	ARN     string    `cbor:"3,keyasint"`
 }
 
@@ -169,7 +169,7 @@ func (c *AttachUserPolicy) Record(w *Writer) {
 // DetachUserPolicy takes a managed policy from a user.
 type DetachUserPolicy struct {
 	Account AccountID `cbor:"1,keyasint"`
-	User    EntityID    `cbor:"2,keyasint"`
+	User    EntityID  `cbor:"2,keyasint"`
 	ARN     string    `cbor:"3,keyasint"`
 }
 

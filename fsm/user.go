@@ -9,7 +9,7 @@ import (
 type User struct {
 	Meta
 	Account AccountID `cbor:"1,keyasint"`
-	ID      EntityID    `cbor:"2,keyasint"`
+	ID      EntityID  `cbor:"2,keyasint"`
 	Name    string    `cbor:"3,keyasint"`           // in the case it was given
 	Path    string    `cbor:"4,keyasint"`           // begins and ends with a slash
 	Created int64     `cbor:"5,keyasint"`           // Unix seconds
@@ -163,7 +163,7 @@ func (c *UpdateUser) Record(w *Writer) {
 // DeleteUser removes a user on whom nothing hangs.
 type DeleteUser struct {
 	Account AccountID `cbor:"1,keyasint"`
-	ID      EntityID    `cbor:"2,keyasint"`
+	ID      EntityID  `cbor:"2,keyasint"`
 }
 
 // Kind is the command's number in the log.

@@ -15,7 +15,7 @@ import (
 type keyOwner struct {
 	account fsm.AccountID
 	id      fsm.EntityID // empty for the root user
-	name    string     // empty for the root user
+	name    string       // empty for the root user
 }
 
 // keyOwner is the user of that name or, without one, whom the signature's key belongs to.
