@@ -21,6 +21,7 @@ var goldenExamples = slices.Concat(
 	blobGolden,
 	partitionGolden,
 	iamGolden,
+	recordsGolden,
 	bucketGolden,
 	objectGolden,
 	ec2Golden,

@@ -14,6 +14,7 @@ var kinds = kindTable(slices.Concat(
 	blobKinds,
 	partitionKinds,
 	iamKinds,
+	recordKinds,
 	bucketKinds,
 	gateKinds,
 	objectKinds,
