@@ -202,6 +202,19 @@ func (d dialect) badToken(token string) *protocol.Error {
 	return d.unknownKey("")
 }
 
+// expiredToken: the session of temporary credentials is over.
+func (d dialect) expiredToken(token string) *protocol.Error {
+	switch d {
+	case dialectS3:
+		return refuse(http.StatusBadRequest, "ExpiredToken", "The provided token has expired.", protocol.Field{Name: "Token-0", Value: token})
+	case dialectEC2:
+		return refuse(http.StatusBadRequest, "RequestExpired", "Request has expired.")
+	case dialectJSON:
+		return refuse(http.StatusForbidden, "ExpiredTokenException", "The security token included in the request is expired")
+	}
+	return refuse(http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired")
+}
+
 // mismatch: the signature is not the one that the secret gives.
 func (d dialect) mismatch(c *Claim, stringToSign, canonical []byte) *protocol.Error {
 	switch d {

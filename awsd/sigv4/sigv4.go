@@ -41,11 +41,13 @@ var (
 	ErrUnknownKey = errors.New("sigv4: no such access key")
 	// ErrBadToken is what a Lookup answers for a session token that does not belong to the key.
 	ErrBadToken = errors.New("sigv4: session token is not valid for the access key")
+	// ErrExpiredToken is what a Lookup answers for a session that is over.
+	ErrExpiredToken = errors.New("sigv4: session token has expired")
 )
 
 // Lookup finds the secret of an access key and who it speaks for. token is the request's session token, ""
-// when it has none; a Lookup must refuse one that it does not know. Errors: ErrUnknownKey, ErrBadToken;
-// any other is the server's fault and is handed on.
+// when it has none; a Lookup must refuse one that it does not know. Errors: ErrUnknownKey, ErrBadToken,
+// ErrExpiredToken; any other is the server's fault and is handed on.
 type Lookup func(ctx context.Context, accessKeyID, token string) (secret string, caller principal.Caller, err error)
 
 // Config is what a Verifier needs.
@@ -144,6 +146,8 @@ func (v *Verifier) secret(r *http.Request, c *Claim, d dialect) (string, princip
 		return "", caller, d.unknownKey(c.KeyID)
 	case errors.Is(err, ErrBadToken):
 		return "", caller, d.badToken(c.token)
+	case errors.Is(err, ErrExpiredToken):
+		return "", caller, d.expiredToken(c.token)
 	case err != nil:
 		return "", caller, fmt.Errorf("looking up access key %s: %w", c.KeyID, err)
 	}

@@ -27,6 +27,9 @@ func oneKey(id, secret, token string) Lookup {
 		if key != id {
 			return "", principal.Caller{}, ErrUnknownKey
 		}
+		if claimed == "over" {
+			return "", principal.Caller{}, ErrExpiredToken
+		}
 		if claimed != token {
 			return "", principal.Caller{}, ErrBadToken
 		}

@@ -168,6 +168,10 @@ func TestRefusals(t *testing.T) {
 		{"presigned, no signature", "s3", query(presign(t, "GET", "s3", "/b/k?X-Amz-Expires=60", noon()), "X-Amz-Signature", "x"), 400, "AuthorizationQueryParametersError"},
 		{"presigned, longer life than signed", "s3", query(presign(t, "GET", "s3", "/b/k?X-Amz-Expires=60", noon()), "Expires=60", "Expires=600"), 403, "SignatureDoesNotMatch"},
 		{"presigned, with an unknown token", "s3", presign(t, "GET", "s3", "/b/k?X-Amz-Expires=60&X-Amz-Security-Token=x", noon()), 400, "InvalidToken"},
+		{"presigned, with a token that is over", "s3", presign(t, "GET", "s3", "/b/k?X-Amz-Expires=60&X-Amz-Security-Token=over", noon()), 400, "ExpiredToken"},
+		{"presigned, with a token that is over", "sts", presign(t, "GET", "sts", "/?X-Amz-Expires=60&X-Amz-Security-Token=over", noon()), 403, "ExpiredToken"},
+		{"presigned, with a token that is over", "ec2", presign(t, "GET", "ec2", "/?X-Amz-Expires=60&X-Amz-Security-Token=over", noon()), 400, "RequestExpired"},
+		{"presigned, with a token that is over", "ebs", presign(t, "GET", "ebs", "/?X-Amz-Expires=60&X-Amz-Security-Token=over", noon()), 403, "ExpiredTokenException"},
 		{"presigned, with an unknown token", "sts", presign(t, "GET", "sts", "/?X-Amz-Expires=60&X-Amz-Security-Token=x", noon()), 403, "InvalidClientTokenId"},
 	} {
 		_, _, err := verify(testVerifier(), c.r, c.service)
