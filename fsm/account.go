@@ -1,6 +1,11 @@
 package fsm
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // EntityID names an IAM entity for ever: a prefix that tells its kind and 17 characters. A renamed entity keeps it, and
 // what hangs on an entity hangs on its id.
@@ -29,9 +34,26 @@ type Account struct {
 	Name    string    `cbor:"2,keyasint,omitempty"`
 	Created int64     `cbor:"3,keyasint"`           // Unix seconds
 	Users   int       `cbor:"4,keyasint,omitempty"` // how many it has
+	// Suspended: nobody acts for it until it is resumed. What it runs goes on.
+	Suspended bool `cbor:"5,keyasint,omitempty"`
+	// EventKeys counts the rotations of its credentials for events.
+	EventKeys uint64 `cbor:"6,keyasint,omitempty"`
 }
 
-var accounts = Table[AccountID, Account]{Name: "account"}
+var accounts = Table[AccountID, Account]{Name: "account", Watch: watchAccount}
+
+func watchAccount(w *Writer, id AccountID, old, now *Account) {
+	if old != nil && now != nil && old.Name == now.Name && old.Suspended == now.Suspended {
+		return // it counts its users
+	}
+	w.tell(Notice{
+		Source: "hive.cluster", DetailType: "Hive Account Change",
+		Detail: map[string]string{
+			"account": string(id), "name": either(old, now).Name, "change": changeOf(old, now),
+			"suspended#": strconv.FormatBool(either(old, now).Suspended),
+		},
+	})
+}
 
 // AccountOf is an account's record, and whether there is one.
 func AccountOf(v *View, id AccountID) (Account, bool) { return accounts.Get(v, id) }
@@ -57,6 +79,9 @@ var iamKinds = []KindEntry{
 	{208, Control, func() Command { return new(DeleteUserPolicy) }},
 	{209, Control, func() Command { return new(AttachUserPolicy) }},
 	{210, Control, func() Command { return new(DetachUserPolicy) }},
+	{265, Control, func() Command { return new(UpdateAccount) }},
+	{266, Control, func() Command { return new(SetQuota) }},
+	{267, Control, func() Command { return new(DeleteAccount) }},
 }
 
 // CreateAccount makes an account together with the access keys of its root user, so that there is
@@ -100,6 +125,99 @@ func (c *CreateAccount) Record(w *Writer) {
 	for _, key := range c.RootKeys {
 		putAccessKey(w, key)
 	}
+}
+
+// UpdateAccount replaces an account's name, whether it is suspended, and its credentials for events. Account.Rev is that of
+// the record which the decision was made on.
+type UpdateAccount struct {
+	Account Account `cbor:"1,keyasint"`
+}
+
+// Kind is the command's number in the log.
+func (c *UpdateAccount) Kind() Kind { return 265 }
+
+// Check refuses an account that is none (ErrNotFound) or was changed since (ErrConflict).
+func (c *UpdateAccount) Check(v *View) error {
+	have, ok := accounts.Get(v, c.Account.ID)
+	switch {
+	case !ok:
+		return Errorf(ErrNotFound, "account/"+string(c.Account.ID))
+	case have.Rev != c.Account.Rev:
+		return Errorf(ErrConflict, "account/"+string(c.Account.ID))
+	}
+	return nil
+}
+
+// Record writes the account. Its id and time of creation stay.
+func (c *UpdateAccount) Record(w *Writer) {
+	have, _ := accounts.Get(&w.View, c.Account.ID)
+	have.Name, have.Suspended, have.EventKeys = c.Account.Name, c.Account.Suspended, c.Account.EventKeys
+	accounts.Put(w, have.ID, have)
+}
+
+// DeleteAccount removes an account that has nothing but what it was given: root user's keys, default network, settings.
+type DeleteAccount struct {
+	ID AccountID `cbor:"1,keyasint"`
+}
+
+// Kind is the command's number in the log.
+func (c *DeleteAccount) Kind() Kind { return 267 }
+
+// Check refuses an account that is none (ErrNotFound), the cluster's last one (ErrDenied), and one that has resources
+// (ErrInUse with what it has: "3 instances, 1 buckets").
+func (c *DeleteAccount) Check(v *View) error {
+	if !accounts.Has(v, c.ID) {
+		return Errorf(ErrNotFound, "account/"+string(c.ID))
+	}
+	if len(Accounts(v, "")) == 1 {
+		return Errorf(ErrDenied, "account/"+string(c.ID))
+	}
+	if has := holds(v, c.ID); len(has) > 0 {
+		return Errorf(ErrInUse, strings.Join(has, ", "))
+	}
+	return nil
+}
+
+// Record removes the account and what it was given.
+func (c *DeleteAccount) Record(w *Writer) {
+	for _, key := range AccessKeysOf(&w.View, c.ID, "") {
+		accessKeys.Delete(w, keyOfAccessKey(c.ID, "", key.ID))
+		accessKeyOwners.Delete(w, key.ID)
+	}
+	if id, ok := defaultVPCs.Get(&w.View, c.ID); ok {
+		dropDefaultVPC(w, c.ID, id)
+	}
+	for _, table := range accountTables {
+		table.dropOf(w, c.ID)
+	}
+	accounts.Delete(w, c.ID)
+}
+
+// dropDefaultVPC removes an account's default network, which has no interfaces any more.
+func dropDefaultVPC(w *Writer, account AccountID, id VPCID) {
+	vpc, _ := VPCs.Get(&w.View, id)
+	for _, s := range slices.Collect(maps.Values(maps.Collect(Subnets.Scan(&w.View, "")))) {
+		if s.VPC == id {
+			Subnets.Delete(w, s.ID)
+			resourceTags.Delete(w, string(s.ID))
+		}
+	}
+	for _, g := range slices.Collect(maps.Values(maps.Collect(SecurityGroups.Scan(&w.View, "")))) {
+		if g.VPC == id {
+			SecurityGroups.Delete(w, g.ID)
+			resourceTags.Delete(w, string(g.ID))
+		}
+	}
+	VPCs.Delete(w, id)
+	resourceTags.Delete(w, string(id))
+	vpcNumbers.Delete(w, vniKey(vpc.VNI))
+	defaultVPCs.Delete(w, account)
+}
+
+// accountTables are the tables of which the keys begin with the account that a record belongs to, and whose records go with
+// it without being in the way of its deletion.
+var accountTables = []interface{ dropOf(*Writer, AccountID) }{
+	quotas, clientTokens, auditEvents,
 }
 
 // Valid tells whether the id is 12 digits.

@@ -16,7 +16,7 @@ type Bucket struct {
 }
 
 // Buckets are the buckets of all accounts, by name.
-var Buckets = Table[BucketName, Bucket]{Name: "bucket"}
+var Buckets = Table[BucketName, Bucket]{Name: "bucket", Watch: watchBucket}
 
 var bucketKinds = []KindEntry{
 	{300, Control, func() Command { return new(CreateBucket) }},
@@ -25,7 +25,7 @@ var bucketKinds = []KindEntry{
 	{303, Control, func() Command { return new(RemoveBucket) }},
 }
 
-// CreateBucket makes a bucket. ErrExists when the name is taken.
+// CreateBucket makes a bucket. ErrExists when the name is taken, ErrLimit when the account has as many as it can.
 type CreateBucket struct {
 	Name    BucketName `cbor:"1,keyasint"`
 	Owner   AccountID  `cbor:"2,keyasint"`
@@ -41,7 +41,7 @@ func (c *CreateBucket) Check(v *View) error {
 	if Buckets.Has(v, c.Name) {
 		return Errorf(ErrExists, string(c.Name))
 	}
-	return nil
+	return checkQuota(v, c.Owner, QuotaBuckets, 1)
 }
 
 // Record writes the bucket.

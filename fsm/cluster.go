@@ -74,9 +74,9 @@ type Token struct {
 
 // Tables of the control group.
 var (
-	clusters = Table[string, Cluster]{"cluster"}
-	Members  = Table[NodeID, Member]{"members"}
-	Tokens   = Table[string, Token]{"tokens"}
+	clusters = Table[string, Cluster]{Name: "cluster"}
+	Members  = Table[NodeID, Member]{Name: "members", Watch: watchMember}
+	Tokens   = Table[string, Token]{Name: "tokens"}
 )
 
 const theCluster = "cluster"

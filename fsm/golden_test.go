@@ -25,6 +25,7 @@ var goldenExamples = slices.Concat(
 	bucketGolden,
 	objectGolden,
 	ec2Golden,
+	accountGolden,
 )
 
 func goldenPath(k Kind) string { return filepath.Join("testdata", "golden", fmt.Sprintf("%d.hex", k)) }

@@ -13,7 +13,7 @@ var (
 
 var iamGolden = []Command{
 	&CreateAccount{
-		Account:  Account{ID: "123456789012", Name: "main", Created: 1_700_000_000, Users: 3},
+		Account:  Account{ID: "123456789012", Name: "main", Created: 1_700_000_000, Users: 3, Suspended: true, EventKeys: 2},
 		RootKeys: []AccessKey{goldenKey},
 	},
 	&CreateUser{User: goldenUser},

@@ -68,11 +68,11 @@ type ImportTask struct {
 
 // Tables of the control group about images, keys and imports.
 var (
-	Images      = Table[ImageID, Image]{Name: "image"}
+	Images      = Table[ImageID, Image]{Name: "image", Watch: watchImage}
 	ImportTasks = Table[string, ImportTask]{Name: "import-task"}
 
-	imageNames = Table[string, ImageID]{Name: "image-name"} // account, zero byte, name
-	keyPairs   = Table[string, KeyPair]{Name: "key-pair"}   // account, zero byte, name
+	imageNames = Table[string, ImageID]{Name: "image-name"}                    // account, zero byte, name
+	keyPairs   = Table[string, KeyPair]{Name: "key-pair", Watch: watchKeyPair} // account, zero byte, name
 )
 
 var imageKinds = []KindEntry{
@@ -128,6 +128,9 @@ func (c *RegisterImage) Check(v *View) error {
 		return Errorf(ErrExists, c.Image.Name)
 	case Images.Has(v, c.Image.ID):
 		return Errorf(ErrConflict, string(c.Image.ID))
+	}
+	if err := checkQuota(v, c.Image.Account, QuotaImages, 1); err != nil {
+		return err
 	}
 	for _, m := range c.Image.Mappings {
 		if s, ok := Snapshots.Get(v, m.Snapshot); m.Snapshot != "" && (!ok || s.Account != c.Image.Account) {
@@ -216,7 +219,7 @@ func (c *PutKeyPair) Check(v *View) error {
 	if keyPairs.Has(v, Key(string(c.Key.Account), c.Key.Name)) {
 		return Errorf(ErrExists, c.Key.Name)
 	}
-	return nil
+	return checkQuota(v, c.Key.Account, QuotaKeyPairs, 1)
 }
 
 // Record writes the key.

@@ -79,6 +79,7 @@ type Instance struct {
 	Transition string       `cbor:"36,keyasint,omitempty"` // EC2's StateTransitionReason
 	Events     []GuestEvent `cbor:"37,keyasint,omitempty"` // the last ones, oldest first
 	Accel      string       `cbor:"38,keyasint,omitempty"` // what it runs by: kvm, tcg
+	Profile    EntityID     `cbor:"39,keyasint,omitempty"` // instance profile, AIPA…
 }
 
 // maxGuestEvents is how many events an instance's record keeps.
@@ -108,7 +109,7 @@ type NodeCapacity struct {
 
 // Tables of the control group about instances.
 var (
-	Instances = Table[InstanceID, Instance]{Name: "instance"}
+	Instances = Table[InstanceID, Instance]{Name: "instance", Watch: watchInstance}
 	nodeUse   = Table[NodeID, NodeUse]{Name: "node-use"}
 )
 
@@ -198,6 +199,12 @@ func (c *LaunchInstances) Check(v *View) error {
 		if !Members.Has(v, i.Node) {
 			return Errorf(ErrConflict, string(i.Node))
 		}
+	}
+	if err := checkLaunchQuotas(v, c.Instances); err != nil {
+		return err
+	}
+	if err := checkVolumeQuotas(v, c.Volumes...); err != nil {
+		return err
 	}
 	for _, x := range c.Volumes {
 		if err := checkNewVolume(v, x); err != nil {
@@ -314,6 +321,9 @@ func (c *StartInstance) Check(v *View) error {
 		return Errorf(ErrConflict, string(c.Node))
 	}
 	i.Node = c.Node
+	if err := checkQuota(v, i.Account, QuotaVCPUs, int64(i.VCPUs)); err != nil {
+		return err
+	}
 	return checkCapacity(v, c.Capacity, i)
 }
 

@@ -6,7 +6,7 @@ import (
 )
 
 // kinds is the whole table of commands: each room's rows stand in its own file.
-// Ranges: 1-99 cluster, 100-149 partitions, 200-299 IAM, 300-349 buckets,
+// Ranges: 1-99 cluster, 100-149 partitions, 200-299 IAM, accounts, audit and events, 300-349 buckets,
 // 400-449 networks, 450-499 instances, 500-549 volumes, 550-599 images, keys, tags, client tokens (group control);
 // 1000-1099 objects, 1100-1149 shards owed and garbage, 1150-1199 chunks of volumes (index groups).
 var kinds = kindTable(slices.Concat(
@@ -25,6 +25,7 @@ var kinds = kindTable(slices.Concat(
 	imageKinds,
 	tagKinds,
 	chunkKinds,
+	auditKinds,
 ))
 
 func kindTable(rows []KindEntry) map[Kind]KindEntry {

@@ -334,7 +334,11 @@ func (b *batch) applyOne(tx *bbolt.Tx, entry *raft.Log) (refusal, failure error)
 	if err := cmd.Check(&view); err != nil {
 		return err, nil
 	}
-	return nil, b.record(cmd, &Writer{View: view, header: &b.header})
+	w := &Writer{View: view, header: &b.header}
+	if !entry.AppendedAt.IsZero() {
+		w.time = entry.AppendedAt.UnixMilli()
+	}
+	return nil, b.record(cmd, w)
 }
 
 func (b *batch) record(cmd Command, w *Writer) (err error) {

@@ -375,7 +375,7 @@ func TestRecordThatCannotBeReadEndsTheViewWithAnError(t *testing.T) {
 	fill(t, m, 1)
 	wrong := Table[string, struct {
 		ID int `cbor:"1,keyasint"`
-	}](Tokens)
+	}]{Name: Tokens.Name}
 	err := m.View(func(v *View) error {
 		wrong.Get(v, "t-000001")
 		t.Error("a record of another type was read")

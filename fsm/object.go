@@ -69,10 +69,10 @@ type Object struct {
 }
 
 // Objects are the objects of all buckets whose keys belong to this group.
-var Objects = Table[ObjectID, Object]{Name: "object"}
+var Objects = Table[ObjectID, Object]{Name: "object", Watch: watchObject}
 
 // ObjectHeads reads the same records as Objects, without what a listing does not show.
-var ObjectHeads = Table[ObjectID, ObjectLine](Objects)
+var ObjectHeads = Table[ObjectID, ObjectLine]{Name: Objects.Name}
 
 // ObjectLine is an Object of which only the head is read.
 type ObjectLine struct {

@@ -22,11 +22,18 @@ func (v *View) Index() uint64 { return v.index }
 type Writer struct {
 	View
 	header *header // of the transaction: what it says of the records follows every write
+	time   int64   // Unix ms, when the leader took the command into its log; 0 when it is not known
+	told   int     // notices of this command
 }
 
 // Table is a named map from ordered keys to records. Tables are declared as variables beside the
 // records that they hold; the state lies in the Machine.
-type Table[K ~string, V any] struct{ Name string }
+type Table[K ~string, V any] struct {
+	Name string
+	// Watch, if any, is called with every change of a record, after it and as a part of it: old is nil for a new record, now for
+	// one that is gone. It counts and tells; the table itself it must not write.
+	Watch func(w *Writer, key K, old, now *V)
+}
 
 // corruptState is panicked with when a record cannot be read: the Machine turns it into an error.
 type corruptState struct{ err error }
@@ -72,12 +79,27 @@ func (t Table[K, V]) Put(w *Writer, k K, val V) {
 	if err != nil {
 		panic(corruptState{fmt.Errorf("table %s: %w", t.Name, err)})
 	}
-	w.header.remove(bucket.Get([]byte(k)))
+	have := bucket.Get([]byte(k))
+	old := t.watched(have, k)
+	w.header.remove(have)
 	raw = sealValue(t.Name, []byte(k), raw)
 	if err := bucket.Put([]byte(k), raw); err != nil {
 		panic(corruptState{fmt.Errorf("put %s/%q: %w", t.Name, k, err)})
 	}
 	w.header.add(raw)
+	if t.Watch != nil {
+		t.Watch(w, k, old, &val)
+	}
+}
+
+// watched is the record of raw for Watch; nil when there is none or nobody watches.
+func (t Table[K, V]) watched(raw []byte, k K) *V {
+	if t.Watch == nil || raw == nil {
+		return nil
+	}
+	old := new(V)
+	t.decode(raw, []byte(k), old)
+	return old
 }
 
 // Delete removes the record under k, if any.
@@ -86,9 +108,70 @@ func (t Table[K, V]) Delete(w *Writer, k K) {
 	if bucket == nil {
 		return
 	}
-	w.header.remove(bucket.Get([]byte(k)))
+	have := bucket.Get([]byte(k))
+	old := t.watched(have, k)
+	w.header.remove(have)
 	if err := bucket.Delete([]byte(k)); err != nil {
 		panic(corruptState{fmt.Errorf("delete %s/%q: %w", t.Name, k, err)})
+	}
+	if old != nil {
+		t.Watch(w, k, old, nil)
+	}
+}
+
+// dropOf removes the records whose keys begin with an account and a zero byte, or are the account.
+func (t Table[K, V]) dropOf(w *Writer, account AccountID) {
+	var gone []K
+	for k := range t.Scan(&w.View, K(account)) {
+		if rest := string(k)[len(account):]; rest == "" || rest[0] == 0 {
+			gone = append(gone, k)
+		}
+	}
+	for _, k := range gone {
+		t.Delete(w, k)
+	}
+}
+
+// edge is the first or the last key.
+func (t Table[K, V]) edge(v *View, last bool) (K, bool) {
+	bucket := v.tx.Bucket([]byte(t.Name))
+	if bucket == nil {
+		return "", false
+	}
+	c := bucket.Cursor()
+	k, _ := c.First()
+	if last {
+		k, _ = c.Last()
+	}
+	return K(k), k != nil
+}
+
+// Back goes over the records whose key begins with prefix and is below before, from the last to the first. No before means
+// all of them.
+func (t Table[K, V]) Back(v *View, prefix, before K) iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		bucket := v.tx.Bucket([]byte(t.Name))
+		if bucket == nil {
+			return
+		}
+		c := bucket.Cursor()
+		end := []byte(before)
+		if before == "" {
+			end = append([]byte(prefix), bytes.Repeat([]byte{0xff}, 16)...)
+		}
+		k, raw := c.Seek(end)
+		if k == nil {
+			k, raw = c.Last()
+		} else {
+			k, raw = c.Prev()
+		}
+		for ; k != nil && bytes.HasPrefix(k, []byte(prefix)); k, raw = c.Prev() {
+			var val V
+			t.decode(raw, k, &val)
+			if !yield(K(k), val) {
+				return
+			}
+		}
 	}
 }
 

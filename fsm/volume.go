@@ -88,8 +88,8 @@ type Snapshot struct {
 
 // Tables of the control group about volumes.
 var (
-	Volumes   = Table[VolumeID, Volume]{Name: "volume"}
-	Snapshots = Table[SnapshotID, Snapshot]{Name: "ebs-snapshot"}
+	Volumes   = Table[VolumeID, Volume]{Name: "volume", Watch: watchVolume}
+	Snapshots = Table[SnapshotID, Snapshot]{Name: "ebs-snapshot", Watch: watchSnapshot}
 	// devices has the volume of each device of an instance: the instance, a zero byte, the device.
 	devices = Table[string, VolumeID]{Name: "device"}
 )
@@ -191,6 +191,9 @@ func (c *CreateVolume) Check(v *View) error {
 	}
 	if c.Volume.Attachment != nil || c.Volume.Builder != "" {
 		return Errorf(ErrInvalid, string(c.Volume.ID))
+	}
+	if err := checkVolumeQuotas(v, c.Volume); err != nil {
+		return err
 	}
 	return checkNewVolume(v, c.Volume)
 }
@@ -471,6 +474,9 @@ func (c *CreateSnapshot) Check(v *View) error {
 	s := c.Snapshot
 	if Snapshots.Has(v, s.ID) {
 		return Errorf(ErrConflict, string(s.ID))
+	}
+	if err := checkQuota(v, s.Account, QuotaSnapshots, 1); err != nil {
+		return err
 	}
 	if c.Builder != nil {
 		if c.Builder.Builder != s.ID || c.Builder.ID != s.Volume || c.Builder.Owner == "" || c.Builder.Attachment != nil {

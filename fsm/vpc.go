@@ -60,10 +60,10 @@ type Interface struct {
 
 // Tables of the control group about networks.
 var (
-	VPCs           = Table[VPCID, VPC]{Name: "vpc"}
-	Subnets        = Table[SubnetID, Subnet]{Name: "subnet"}
-	SecurityGroups = Table[SecurityGroupID, SecurityGroup]{Name: "security-group"}
-	Interfaces     = Table[InterfaceID, Interface]{Name: "interface"}
+	VPCs           = Table[VPCID, VPC]{Name: "vpc", Watch: watchVPC}
+	Subnets        = Table[SubnetID, Subnet]{Name: "subnet", Watch: watchSubnet}
+	SecurityGroups = Table[SecurityGroupID, SecurityGroup]{Name: "security-group", Watch: watchSecurityGroup}
+	Interfaces     = Table[InterfaceID, Interface]{Name: "interface", Watch: watchInterface}
 
 	// vpcNumbers has the VPC of each VNI (8 hex digits).
 	vpcNumbers = Table[string, VPCID]{Name: "vpc-vni"}
@@ -158,6 +158,9 @@ func (c *CreateSubnet) Check(v *View) error {
 		return Errorf(ErrNotFound, string(s.VPC))
 	case Subnets.Has(v, s.ID):
 		return Errorf(ErrConflict, string(s.ID))
+	}
+	if err := checkQuota(v, s.Account, QuotaSubnets, 1); err != nil {
+		return err
 	}
 	whole, err := netip.ParsePrefix(vpc.CIDR)
 	part, err2 := netip.ParsePrefix(s.CIDR)
