@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"hive/awsd/sigv4"
 	"hive/iam"
 	"hive/iam/principal"
+	"hive/internal/pagetoken"
+	"hive/internal/seal"
 )
 
 // Service is one AWS service: its wire format, the operations that have a handler, and what a caller must
@@ -41,12 +44,14 @@ type Config struct {
 	Services   []Service
 	Keys       Keys
 	Authorizer Authorizer
-	Clock      func() time.Time // time.Now unless given
-	Log        *slog.Logger     // access log and faults; slog.DiscardHandler unless given
-	Rand       io.Reader        // of request ids; crypto/rand unless given
-	Domains    []string         // a host below one of these names an S3 bucket: "s3.localhost"
-	Progress   time.Duration    // the longest that a client may keep us waiting; a minute unless given
-	Drain      time.Duration    // how long Run waits for requests to end; 30 s unless given
+	// Pages seals the tokens of pages. Without it they are good at this server alone, while it lives.
+	Pages    pagetoken.Sealer
+	Clock    func() time.Time // time.Now unless given
+	Log      *slog.Logger     // access log and faults; slog.DiscardHandler unless given
+	Rand     io.Reader        // of request ids; crypto/rand unless given
+	Domains  []string         // a host below one of these names an S3 bucket: "s3.localhost"
+	Progress time.Duration    // the longest that a client may keep us waiting; a minute unless given
+	Drain    time.Duration    // how long Run waits for requests to end; 30 s unless given
 }
 
 // setDefaults fills in what was not given.
@@ -60,12 +65,26 @@ func (c *Config) setDefaults() {
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
+	if c.Pages == nil {
+		c.Pages = ownSealer(rand.Reader)
+	}
 	if c.Progress == 0 {
 		c.Progress = time.Minute
 	}
 	if c.Drain == 0 {
 		c.Drain = 30 * time.Second
 	}
+}
+
+// ownSealer is a sealer under a new key of its own.
+func ownSealer(random io.Reader) pagetoken.Sealer {
+	key := make([]byte, seal.KeySize)
+	_, err := io.ReadFull(random, key)
+	box, err2 := seal.New(key, random)
+	if err = errors.Join(err, err2); err != nil {
+		panic(fmt.Sprintf("awsd: no key for page tokens: %v", err)) // nothing else could be random either
+	}
+	return box
 }
 
 // lookup is Keys.Lookup in sigv4's words. The keys that Keys knows are long-lived ones: with any session

@@ -99,11 +99,18 @@ func (x *exchange) serve(r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	pages, err := x.openPage(caller, op, input)
+	if err != nil {
+		return err
+	}
 	if err := x.Authorizer.Authorize(r.Context(), caller, x.service.access(caller, op.Name, input)); err != nil {
 		return err
 	}
 	output, err := handler(r.Context(), caller, input)
 	if err != nil {
+		return err
+	}
+	if err := pages.seal(output); err != nil {
 		return err
 	}
 	return x.service.API.Encode(&x.answer, op, x.id, output)

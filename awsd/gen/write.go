@@ -22,6 +22,11 @@ func (t *table) text() ([]byte, error) {
 		}
 		fmt.Fprintln(&b, line)
 	}
+	for _, op := range t.ops {
+		if notes := t.notes(op); len(notes) > 0 {
+			fmt.Fprintln(&b, columns(append([]string{"note", op.name}, notes...)...))
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(t.lines)) {
 		fmt.Fprintln(&b, t.lines[name])
 	}

@@ -41,6 +41,7 @@ type API struct {
 type Operation struct {
 	Name   string // "PutObject"
 	Method string // of HTTP, "" in the query protocols
+	Notes  Notes
 
 	input, output string // shapes, "-" for none
 	types         Types

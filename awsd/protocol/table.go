@@ -10,6 +10,7 @@ import (
 //
 //	api     name protocol version namespace
 //	op      name input output [method level literals status flag…]
+//	note    op mark…                   page=Token:NextToken[:Size] token=Field dry filters: see Notes
 //	struct  name root member…          root: the XML name when the structure is a whole document
 //	union   name root member…
 //	list    name item element          item: the XML name of an element; element: its shape
@@ -57,6 +58,10 @@ func parseTable(text string, types []Types) (*table, error) {
 			op.types = types[len(t.byName)]
 			t.byName = append(t.byName, op)
 			t.ops[name] = op
+		case "note":
+			if op := t.ops[name]; op != nil {
+				op.Notes = parseNotes(rest)
+			}
 		case "struct", "union", "list", "map":
 			t.lines[name], t.kinds[name] = rest, kind
 		case "enum":
@@ -86,6 +91,31 @@ func parseOperation(name, rest string) (*Operation, error) {
 		op.events = op.events || flag == "events"
 	}
 	return op, nil
+}
+
+// Notes are what the model says of an operation beside its shapes. Members are named as the SDK's fields are.
+type Notes struct {
+	PageToken, NextPageToken, PageSize string // of input, output and input; "" where it is not paged, or has no size
+	ClientToken                        string // by which a request that is sent again is known
+	DryRun, Filters                    bool   // whether it has these
+}
+
+func parseNotes(rest string) (n Notes) {
+	for mark := range strings.SplitSeq(rest, "\t") {
+		key, value, _ := strings.Cut(mark, "=")
+		switch key {
+		case "page":
+			n.PageToken, value, _ = strings.Cut(value, ":")
+			n.NextPageToken, n.PageSize, _ = strings.Cut(value, ":")
+		case "token":
+			n.ClientToken = value
+		case "dry":
+			n.DryRun = true
+		case "filters":
+			n.Filters = true
+		}
+	}
+	return n
 }
 
 func parsePairs(s string) (pairs []pair) {

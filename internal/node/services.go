@@ -272,7 +272,7 @@ func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2
 	users := iam.New(iam.Config{Group: n.control, Sealer: n.box, Clock: time.Now, Rand: rand.Reader, Log: n.log})
 	return awsd.New(awsd.Config{
 		Region: n.cfg.Region, Keys: iam.NewKeys(n.control, n.box), Authorizer: iam.NewAuthorizer(n.control, time.Now),
-		Log: n.log, Drain: drainTime,
+		Pages: n.box, Log: n.log, Drain: drainTime,
 		Domains: []string{"s3.localhost", "s3." + n.cfg.Advertise, "s3." + n.cfg.Name, "s3." + n.cfg.Name + ".local"},
 		Services: []awsd.Service{
 			{API: s3api.API(), Handlers: s3api.Bind(objects), Access: s3.Access},
