@@ -20,8 +20,8 @@ type Notice struct {
 
 // Noticed is a Notice and its place: of the command that made it in the group's log, and among what that command made.
 type Noticed struct {
-	Index uint64 `cbor:"1,keyasint"`
-	Seq   int    `cbor:"2,keyasint,omitempty"`
+	Index uint64 `cbor:"10,keyasint"`
+	Seq   int    `cbor:"11,keyasint,omitempty"`
 	Notice
 }
 
