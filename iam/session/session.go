@@ -52,25 +52,25 @@ type Credentials struct {
 // Codec seals sessions into tokens and opens them. It may be used by many goroutines.
 type Codec struct {
 	sealer  Sealer
-	enc     cbor.EncMode
-	dec     cbor.DecMode
 	readers sync.Pool // of *unpacker
 }
 
 // New is a Codec under a sealer's key.
-func New(sealer Sealer) (*Codec, error) {
-	enc, err := cbor.CoreDetEncOptions().EncMode()
-	if err != nil {
-		return nil, fmt.Errorf("session tokens: %w", err)
-	}
-	dec, err := cbor.DecOptions{
+func New(sealer Sealer) *Codec { return &Codec{sealer: sealer} }
+
+var (
+	encoder = must(cbor.CoreDetEncOptions().EncMode())
+	decoder = must(cbor.DecOptions{
 		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
 		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField, MaxArrayElements: 1024, MaxMapPairs: 64, MaxNestedLevels: 8,
-	}.DecMode()
+	}.DecMode())
+)
+
+func must[T any](v T, err error) T {
 	if err != nil {
-		return nil, fmt.Errorf("session tokens: %w", err)
+		panic(err) // options are constants: a test would not get past package initialisation
 	}
-	return &Codec{sealer: sealer, enc: enc, dec: dec}, nil
+	return v
 }
 
 // A token is, in base64 of URLs without padding, what the Sealer makes of
@@ -127,7 +127,7 @@ func (c *Codec) pack(s *principal.Session) ([]byte, error) {
 	if len(s.Policies)+len(s.PolicyARNs)+len(s.Tags)+len(s.Transitive) == 0 {
 		return nil, nil
 	}
-	plain, err := c.enc.Marshal(narrows{s.Policies, s.PolicyARNs, tagsIn(s.Tags), s.Transitive})
+	plain, err := encoder.Marshal(narrows{s.Policies, s.PolicyARNs, tagsIn(s.Tags), s.Transitive})
 	if err != nil {
 		return nil, fmt.Errorf("pack session: %w", err)
 	}
@@ -184,7 +184,7 @@ func (c *Codec) Seal(creds Credentials, least int) (string, error) {
 }
 
 func (c *Codec) seal(h *head) (string, error) {
-	body, err := c.enc.Marshal(h)
+	body, err := encoder.Marshal(h)
 	if err != nil {
 		return "", fmt.Errorf("seal session: %w", err)
 	}
@@ -209,7 +209,7 @@ func (c *Codec) Open(token string) (Credentials, error) {
 		return Credentials{}, ErrToken
 	}
 	var h head
-	if err := c.dec.Unmarshal(plain[1:], &h); err != nil {
+	if err := decoder.Unmarshal(plain[1:], &h); err != nil {
 		return Credentials{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
 	var n narrows
@@ -251,7 +251,7 @@ func (c *Codec) unpack(packed []byte, n *narrows) error {
 	if u.out.Len() > maxPlain {
 		return ErrTooLarge
 	}
-	return c.dec.Unmarshal(u.out.Bytes(), n)
+	return decoder.Unmarshal(u.out.Bytes(), n)
 }
 
 func unix(t time.Time) int64 {

@@ -23,11 +23,7 @@ func codecOf(t testing.TB, key byte, random io.Reader) *Codec {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := New(box)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return New(box)
 }
 
 func full() Credentials {
