@@ -96,7 +96,7 @@ func (a *Authorizer) policies(c *principal.Caller) (docs []*policy.Document, tag
 			return nil // deleted while the request came in: it has no permissions
 		}
 		tags = user.Tags
-		for _, p := range fsm.UserPoliciesOf(v, account, id) {
+		for _, p := range fsm.InlinePoliciesOf(v, account, id) {
 			doc, err := a.docs.parse(p.Document)
 			if err != nil {
 				return fmt.Errorf("policy %s of user %s: %w", p.Name, user.Name, err)
@@ -176,7 +176,7 @@ func (d *documents) parse(text string) (*policy.Document, error) {
 	}
 	if doc == nil {
 		var err error
-		if doc, err = policy.Parse([]byte(text)); err != nil {
+		if doc, err = policy.Parse([]byte(text), policy.Identity); err != nil {
 			return nil, err
 		}
 	}

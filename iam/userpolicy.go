@@ -40,8 +40,8 @@ func (s *Service) PutUserPolicy(ctx context.Context, c *principal.Caller, in *aw
 	if err != nil {
 		return nil, err
 	}
-	err = s.propose(ctx, c, &fsm.PutUserPolicy{
-		Account: user.Account, User: user.ID, Policy: fsm.UserPolicy{Name: name, Document: doc},
+	err = s.propose(ctx, c, &fsm.PutInlinePolicy{
+		Account: user.Account, User: user.ID, Policy: fsm.InlinePolicy{Name: name, Document: doc},
 	}, user.Name)
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (s *Service) PutUserPolicy(ctx context.Context, c *principal.Caller, in *aw
 }
 
 func checkDocument(doc string) error {
-	_, err := policy.Parse([]byte(doc))
+	_, err := policy.Parse([]byte(doc), policy.Identity)
 	var bad *policy.MalformedError
 	if errors.As(err, &bad) {
 		return malformedPolicy(bad.Message)
@@ -68,10 +68,10 @@ func (s *Service) GetUserPolicy(ctx context.Context, c *principal.Caller, in *aw
 	if err != nil {
 		return nil, err
 	}
-	var found fsm.UserPolicy
+	var found fsm.InlinePolicy
 	err = s.read(ctx, func(v *fsm.View) error {
 		var ok bool
-		if found, ok = fsm.UserPolicyOf(v, user.Account, user.ID, name); !ok {
+		if found, ok = fsm.InlinePolicyOf(v, user.Account, user.ID, name); !ok {
 			return fsm.Errorf(fsm.ErrNotFound, "user-policy/"+name)
 		}
 		return nil
@@ -96,7 +96,7 @@ func (s *Service) ListUserPolicies(ctx context.Context, c *principal.Caller, in 
 	}
 	names := []string{}
 	err = s.read(ctx, func(v *fsm.View) error {
-		for _, found := range fsm.UserPoliciesOf(v, user.Account, user.ID) {
+		for _, found := range fsm.InlinePoliciesOf(v, user.Account, user.ID) {
 			names = append(names, found.Name)
 		}
 		return nil
@@ -118,7 +118,7 @@ func (s *Service) DeleteUserPolicy(ctx context.Context, c *principal.Caller, in 
 	if err != nil {
 		return nil, err
 	}
-	err = s.propose(ctx, c, &fsm.DeleteUserPolicy{Account: user.Account, User: user.ID, Name: name}, user.Name)
+	err = s.propose(ctx, c, &fsm.DeleteInlinePolicy{Account: user.Account, Owner: user.ID, Name: name}, user.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (s *Service) AttachUserPolicy(ctx context.Context, c *principal.Caller, in 
 	if _, ok := managedPolicy(arn); !ok {
 		return nil, refusal(fsm.Errorf(fsm.ErrNotFound, "attachable/"+arn), "")
 	}
-	err = s.propose(ctx, c, &fsm.AttachUserPolicy{Account: user.Account, User: user.ID, ARN: arn}, user.Name)
+	err = s.propose(ctx, c, &fsm.AttachPolicy{Account: user.Account, Owner: user.ID, ARN: arn}, user.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (s *Service) DetachUserPolicy(ctx context.Context, c *principal.Caller, in 
 	if err != nil {
 		return nil, err
 	}
-	err = s.propose(ctx, c, &fsm.DetachUserPolicy{Account: user.Account, User: user.ID, ARN: arn}, user.Name)
+	err = s.propose(ctx, c, &fsm.DetachPolicy{Account: user.Account, Owner: user.ID, ARN: arn}, user.Name)
 	if err != nil {
 		return nil, err
 	}

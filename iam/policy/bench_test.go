@@ -44,7 +44,7 @@ func BenchmarkEvaluate20PoliciesOf20Statements(b *testing.B) {
 func BenchmarkParse(b *testing.B) {
 	text := []byte(document(`{"Effect":"Allow","Action":["s3:Get*","s3:List*"],"Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"]}`))
 	for b.Loop() {
-		if _, err := Parse(text); err != nil {
+		if _, err := Parse(text, Identity); err != nil {
 			b.Fatal(err)
 		}
 	}

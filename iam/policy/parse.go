@@ -20,11 +20,14 @@ const (
 // maxDepth is deeper than any policy.
 const maxDepth = 8
 
-// dialect is what the document's version makes of its strings.
-type dialect struct{ variables bool }
+// dialect is what the kind of document and its version make of its elements.
+type dialect struct {
+	kind      Kind
+	variables bool
+}
 
-// Parse reads an identity-based policy. Errors are *MalformedError.
-func Parse(text []byte) (*Document, error) {
+// Parse reads a policy of a kind. Errors are *MalformedError.
+func Parse(text []byte, kind Kind) (*Document, error) {
 	root, err := readJSON(text)
 	if err != nil {
 		return nil, err
@@ -44,7 +47,7 @@ func Parse(text []byte) (*Document, error) {
 			return nil, malformed("Syntax errors in policy. Id must be a string.")
 		}
 	}
-	return (&dialect{variables: version == version2012}).document(top["Statement"])
+	return (&dialect{kind: kind, variables: version == version2012}).document(top["Statement"])
 }
 
 func (d *dialect) document(raw any) (*Document, error) {
@@ -55,7 +58,7 @@ func (d *dialect) document(raw any) (*Document, error) {
 	if len(list) == 0 {
 		return nil, malformed("Syntax errors in policy. A policy must contain a statement.")
 	}
-	doc := &Document{statements: make([]statement, len(list))}
+	doc := &Document{kind: d.kind, statements: make([]statement, len(list))}
 	seen := map[string]bool{}
 	for i, item := range list {
 		s, err := d.statement(item)
@@ -74,7 +77,7 @@ func (d *dialect) document(raw any) (*Document, error) {
 }
 
 func (d *dialect) statement(raw any) (s statement, err error) {
-	m, err := members(raw, "Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition")
+	m, err := members(raw, "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition")
 	if err != nil {
 		return s, err
 	}
@@ -90,6 +93,9 @@ func (d *dialect) statement(raw any) (s statement, err error) {
 	default:
 		return s, malformed("Invalid effect: %v.", m["Effect"])
 	}
+	if err = d.readPrincipals(m, &s); err != nil {
+		return s, err
+	}
 	actions, not, err := oneOf(m, "Action", "NotAction", "Policy statement must contain actions.")
 	if err != nil {
 		return s, err
@@ -100,7 +106,16 @@ func (d *dialect) statement(raw any) (s statement, err error) {
 		if err != nil {
 			return s, err
 		}
+		if !d.actionFits(a, g) {
+			return s, malformed("AssumeRole policy may only specify STS AssumeRole actions.")
+		}
 		s.actions = append(s.actions, g)
+	}
+	if d.kind == Trust {
+		if m["Resource"] != nil || m["NotResource"] != nil {
+			return s, malformed("Has prohibited field Resource")
+		}
+		m["Resource"] = "*"
 	}
 	resources, not, err := oneOf(m, "Resource", "NotResource", "Policy statement must contain resources.")
 	if err != nil {
@@ -196,6 +211,19 @@ func action(s string) (glob, error) {
 	return p.glob, err
 }
 
+// assumeActions are what a trust policy may speak of, in lower case.
+var assumeActions = []string{
+	"sts:assumerole", "sts:assumerolewithsaml", "sts:assumerolewithwebidentity", "sts:tagsession", "sts:setsourceidentity", "sts:setcontext",
+}
+
+// actionFits tells whether a document of this kind may speak of an action.
+func (d *dialect) actionFits(text string, g glob) bool {
+	if d.kind != Trust {
+		return true
+	}
+	return text != "*" && slices.ContainsFunc(assumeActions, g.match)
+}
+
 // A JSON object, with its members in order. Names are unique.
 type object []member
 
@@ -212,9 +240,6 @@ func members(raw any, known ...string) (map[string]any, error) {
 	}
 	out := make(map[string]any, len(obj))
 	for _, m := range obj {
-		if m.name == "Principal" || m.name == "NotPrincipal" {
-			return nil, malformed("Policy document should not specify a principal.")
-		}
 		if !slices.Contains(known, m.name) {
 			return nil, malformed("Syntax errors in policy. Element %q is not understood.", m.name)
 		}

@@ -95,7 +95,7 @@ func TestDocumentsThatAreNotUnderstoodAreRefused(t *testing.T) {
 		"endless depth":              strings.Repeat(`[`, 100_000),
 	} {
 		t.Run(name, func(t *testing.T) {
-			doc, err := Parse([]byte(text))
+			doc, err := Parse([]byte(text), Identity)
 			if bad := (*MalformedError)(nil); !errors.As(err, &bad) || bad.Message == "" || doc != nil {
 				t.Errorf("%v, %v", doc, err)
 			}
@@ -133,7 +133,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(document(`{"Sid":"x","Effect":"Deny","NotAction":["s3:Get?"],"NotResource":"*","Condition":{"ForAllValues:StringLikeIfExists":{"s3:prefix":["a*","${aws:userid, 'x'}"]}}}`), "s3:ListBucket", "*")
 	f.Add(document(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"},"DateLessThan":{"aws:CurrentTime":1}}}`), "a:b", "")
 	f.Fuzz(func(t *testing.T, text, action, resource string) {
-		doc, err := Parse([]byte(text))
+		doc, err := Parse([]byte(text), Identity)
 		if err != nil {
 			if bad := (*MalformedError)(nil); !errors.As(err, &bad) {
 				t.Fatalf("an error of another kind: %v", err)

@@ -13,19 +13,33 @@ import (
 	"hive/iam/principal"
 )
 
-// Document is an identity-based policy, read and ready to be evaluated. It is immutable.
+// Kind is what a document governs, and by that which elements it has.
+type Kind int
+
+// Kinds of document.
+const (
+	Identity Kind = iota // of a user, group or role; also a session policy
+	Trust                // of a role: who may assume it (AssumeRolePolicyDocument)
+	Resource             // of a bucket
+	Managed              // as Identity, for managed policies: of version 2012-10-17 only
+)
+
+// Document is a policy, read and ready to be evaluated. It is immutable.
 type Document struct {
+	kind       Kind
 	statements []statement
 }
 
 type statement struct {
-	id          string // Sid, or "#" and the statement's place, from 1
-	deny        bool
-	actions     []glob
-	notAction   bool
-	resources   []resource
-	notResource bool
-	conditions  []condition
+	id           string // Sid, or "#" and the statement's place, from 1
+	deny         bool
+	principals   []principalPattern
+	notPrincipal bool
+	actions      []glob
+	notAction    bool
+	resources    []resource
+	notResource  bool
+	conditions   []condition
 }
 
 // Request is one permission that is asked for.
@@ -37,6 +51,12 @@ type Request struct {
 	// Context are further condition keys of the request, by name in lower case ("s3:prefix",
 	// "aws:principaltag/team"). A key that is not there is absent, which differs from empty.
 	Context map[string][]string
+
+	// A caller that is no principal of an account says here what it is instead.
+	Service  string // service principal that asks: "ec2.amazonaws.com"; Caller is then anonymous
+	Provider string // ARN of the identity provider whose token an anonymous caller shows
+
+	Canonical string // S3's canonical user ID of the caller's account; "" where no policy names one
 }
 
 // Effect is what policies say to a request.
@@ -61,33 +81,6 @@ func (e Effect) String() string {
 	}
 }
 
-// Decision is an effect and the statement that it comes from.
-type Decision struct {
-	Effect    Effect
-	Document  int    // index into the documents; -1 for an implicit deny
-	Statement string // Sid, or "#" and the statement's place in its document, from 1
-}
-
-// Evaluate decides: a statement that denies wins, else one that allows, else the request is denied.
-func Evaluate(docs []*Document, r *Request) Decision {
-	decision := Decision{Effect: ImplicitDeny, Document: -1}
-	e := evaluation{Request: r, action: strings.ToLower(r.Action)}
-	e.arn, e.isARN = splitARN(r.Resource)
-	for i, doc := range docs {
-		for j := range doc.statements {
-			s := &doc.statements[j]
-			if !s.deny && decision.Effect == Allow || !e.applies(s) {
-				continue
-			}
-			if s.deny {
-				return Decision{Effect: ExplicitDeny, Document: i, Statement: s.id}
-			}
-			decision = Decision{Effect: Allow, Document: i, Statement: s.id}
-		}
-	}
-	return decision
-}
-
 // evaluation is a request with what every statement needs of it.
 type evaluation struct {
 	*Request
@@ -95,6 +88,11 @@ type evaluation struct {
 	arn    [6]string
 	isARN  bool
 	fold   bool // values of variables are wanted in lower case
+
+	root    bool // the caller needs no policy to allow it
+	foreign bool // the resource is another account's
+	trust   bool // the resource is a role that is to be assumed
+	bounded bool // the caller has a permissions boundary
 }
 
 func (e *evaluation) applies(s *statement) bool {
