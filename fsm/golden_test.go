@@ -26,6 +26,7 @@ var goldenExamples = slices.Concat(
 	objectGolden,
 	ec2Golden,
 	accountGolden,
+	eventGolden,
 )
 
 func goldenPath(k Kind) string { return filepath.Join("testdata", "golden", fmt.Sprintf("%d.hex", k)) }

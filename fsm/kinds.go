@@ -26,6 +26,7 @@ var kinds = kindTable(slices.Concat(
 	tagKinds,
 	chunkKinds,
 	auditKinds,
+	eventKinds,
 ))
 
 func kindTable(rows []KindEntry) map[Kind]KindEntry {
