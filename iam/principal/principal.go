@@ -12,7 +12,6 @@ type Caller struct {
 	UserName  string // of an IAM user, also in its sessions; "" for others
 	AccessKey string // AKIA… or ASIA…
 	Root      bool   // the root user, also in its sessions
-	Service   string // "ec2.amazonaws.com" when a service of the cluster asks by itself, to assume a role; the rest but Account is then ""
 	Anonymous bool
 	SourceIP  string
 	Secure    bool
