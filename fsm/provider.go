@@ -78,6 +78,22 @@ var recordKinds = []KindEntry{
 	{241, Control, func() Command { return new(UpdateOIDCProvider) }},
 	{242, Control, func() Command { return new(DeleteOIDCProvider) }},
 	{243, Control, func() Command { return new(PutProviderKeys) }},
+	{244, Control, func() Command { return new(PutLoginProfile) }},
+	{245, Control, func() Command { return new(DeleteLoginProfile) }},
+	{246, Control, func() Command { return new(SetAccountAlias) }},
+	{247, Control, func() Command { return new(SetPasswordPolicy) }},
+	{248, Control, func() Command { return new(CreateMFADevice) }},
+	{249, Control, func() Command { return new(UpdateMFADevice) }},
+	{250, Control, func() Command { return new(DeleteMFADevice) }},
+	{251, Control, func() Command { return new(PutJob) }},
+	{252, Control, func() Command { return new(CreateCredential) }},
+	{253, Control, func() Command { return new(UpdateCredential) }},
+	{254, Control, func() Command { return new(DeleteCredential) }},
+	{255, Control, func() Command { return new(CreateServerCertificate) }},
+	{256, Control, func() Command { return new(UpdateServerCertificate) }},
+	{257, Control, func() Command { return new(DeleteServerCertificate) }},
+	{258, Control, func() Command { return new(PutSAMLProvider) }},
+	{259, Control, func() Command { return new(DeleteSAMLProvider) }},
 }
 
 // CreateOIDCProvider makes a provider.
