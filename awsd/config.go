@@ -45,7 +45,9 @@ type Config struct {
 	Keys       Keys
 	Authorizer Authorizer
 	// Pages seals the tokens of pages. Without it they are good at this server alone, while it lives.
-	Pages    pagetoken.Sealer
+	Pages pagetoken.Sealer
+	// Audit is told of every call before it is answered; it may take the time to record it. Unless given, nobody is told.
+	Audit    func(context.Context, *protocol.Call)
 	Clock    func() time.Time // time.Now unless given
 	Log      *slog.Logger     // access log and faults; slog.DiscardHandler unless given
 	Rand     io.Reader        // of request ids; crypto/rand unless given
@@ -56,6 +58,9 @@ type Config struct {
 
 // setDefaults fills in what was not given.
 func (c *Config) setDefaults() {
+	if c.Audit == nil {
+		c.Audit = func(context.Context, *protocol.Call) {}
+	}
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}

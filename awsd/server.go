@@ -103,10 +103,9 @@ func (x *exchange) serve(r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := x.Authorizer.Authorize(r.Context(), caller, x.service.access(caller, op.Name, input)); err != nil {
-		return err
-	}
-	output, err := handler(r.Context(), caller, input)
+	output, err := x.call(r.Context(), handler, &protocol.Call{
+		Service: x.service.API.Service, Op: op.Name, Caller: caller, Input: input, Access: x.service.access(caller, op.Name, input),
+	})
 	if err != nil {
 		return err
 	}
@@ -114,6 +113,16 @@ func (x *exchange) serve(r *http.Request) error {
 		return err
 	}
 	return x.service.API.Encode(&x.answer, op, x.id, output)
+}
+
+// call has a handler answer a call that its caller is permitted, and the call recorded.
+func (x *exchange) call(ctx context.Context, handler protocol.Handler, c *protocol.Call) (any, error) {
+	c.Err = x.Authorizer.Authorize(ctx, c.Caller, c.Access)
+	if c.Err == nil {
+		c.Output, c.Err = handler(ctx, c.Caller, c.Input)
+	}
+	x.Audit(ctx, c)
+	return c.Output, c.Err
 }
 
 // prove finds out who sent a request, and makes the reader of its payload.

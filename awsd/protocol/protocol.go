@@ -1,6 +1,7 @@
 // Package protocol is the runtime under the generated AWS tables: it turns an HTTP request into the input
 // struct of aws-sdk-go-v2 that an operation takes, and an output struct or an error into the answer that
-// AWS's own clients understand. It speaks ec2Query, awsQuery, restXml and restJson1.
+// AWS's own clients understand. It speaks ec2Query, awsQuery, restXml, restJson1
+// and awsJson1_1.
 //
 // It never verifies a signature, never decides whether a caller may do something, and knows no resource:
 // what an operation means is its handler's business.
@@ -63,3 +64,14 @@ func Errorf(status int, code, format string, args ...any) *Error {
 
 // Error renders the code and the message.
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+// Call is a request that was answered, for whoever keeps a record of it.
+type Call struct {
+	Service string // signing name
+	Op      string
+	Caller  *principal.Caller
+	Input   any // pointer to the SDK's input struct
+	Output  any // likewise; nil when it was refused
+	Access  []Access
+	Err     error // why it was refused
+}
