@@ -271,8 +271,8 @@ func TestAJoinTokenComesBackAsItWasAndNoOtherTextDoes(t *testing.T) {
 	for i := range text {
 		bad := []byte(text)
 		bad[i] = 'a' + (bad[i]-'a'+1)%26
-		if got, err := ParseJoinToken(string(bad)); err == nil && got != token {
-			t.Errorf("letter %d changed: read as another token", i)
+		if got, err := ParseJoinToken(string(bad)); err == nil {
+			t.Errorf("letter %d changed: read as %v", i, got)
 		}
 	}
 	for _, bad := range []string{"", "hive1.", text[:len(text)-1], text + "a", "hive2." + text[6:]} {

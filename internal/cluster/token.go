@@ -76,6 +76,9 @@ func ParseJoinToken(text string) (JoinToken, error) {
 	t := JoinToken{Cluster: fsm.ClusterID("c-" + hex.EncodeToString(payload[:4]))}
 	copy(t.Secret[:], payload[4:])
 	copy(t.Pin[:], payload[4+secretSize:])
+	if t.String() != tokenPrefix+strings.ToLower(body) { // the last character has two bits that base32 does not look at
+		return JoinToken{}, ErrBadToken
+	}
 	return t, nil
 }
 
