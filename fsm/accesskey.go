@@ -87,7 +87,7 @@ func (c *CreateAccessKey) Check(v *View) error {
 	if !accounts.Has(v, k.Account) {
 		return Errorf(ErrNotFound, "account/"+string(k.Account))
 	}
-	if !k.Root() && !users.Has(v, keyOfUser(k.Account, k.User)) {
+	if !k.Root() && !users.has(v, k.Account, k.User) {
 		return Errorf(ErrNotFound, "user/"+string(k.User))
 	}
 	if accessKeyOwners.Has(v, k.ID) {

@@ -19,12 +19,19 @@ type AccessKeyID string
 
 // Limits of IAM, as in AWS ("IAM and AWS STS quotas").
 const (
-	MaxUsersPerAccount      = 5000
-	MaxAccessKeysPerOwner   = 2
-	MaxAttachedUserPolicies = 10
-	MaxInlineUserPolicyText = 2048 // characters of all inline policies of a user, white space not counted
-	maxIAMName              = 128  // bytes of any name; AWS's own limits are the handlers'
-	maxIAMPath              = 512
+	MaxUsersPerAccount    = 5000
+	MaxAccessKeysPerOwner = 2
+	MaxGroupsPerUser      = 10
+	MaxAttachedPolicies   = 10
+	MaxPolicyVersions     = 5
+	// Characters of all inline policies of an entity or of a document, white space not counted.
+	MaxInlineUserPolicyText  = 2048
+	MaxInlineGroupPolicyText = 5120
+	MaxInlineRolePolicyText  = 10240
+	MaxManagedPolicyText     = 6144
+	MaxTrustPolicyText       = 2048
+	maxIAMName               = 128 // bytes of any name; AWS's own limits are the handlers'
+	maxIAMPath               = 512
 )
 
 // Account is an AWS account.
@@ -32,8 +39,7 @@ type Account struct {
 	Meta
 	ID      AccountID `cbor:"1,keyasint"`
 	Name    string    `cbor:"2,keyasint,omitempty"`
-	Created int64     `cbor:"3,keyasint"`           // Unix seconds
-	Users   int       `cbor:"4,keyasint,omitempty"` // how many it has
+	Created int64     `cbor:"3,keyasint"` // Unix seconds
 	// Suspended: nobody acts for it until it is resumed. What it runs goes on.
 	Suspended bool `cbor:"5,keyasint,omitempty"`
 	// EventKeys counts the rotations of its credentials for events.
@@ -44,7 +50,7 @@ var accounts = Table[AccountID, Account]{Name: "account", Watch: watchAccount}
 
 func watchAccount(w *Writer, id AccountID, old, now *Account) {
 	if old != nil && now != nil && old.Name == now.Name && old.Suspended == now.Suspended {
-		return // it counts its users
+		return // its credentials for events
 	}
 	w.tell(Notice{
 		Source: "hive.cluster", DetailType: "Hive Account Change",
@@ -75,10 +81,10 @@ var iamKinds = []KindEntry{
 	{204, Control, func() Command { return new(CreateAccessKey) }},
 	{205, Control, func() Command { return new(UpdateAccessKey) }},
 	{206, Control, func() Command { return new(DeleteAccessKey) }},
-	{207, Control, func() Command { return new(PutUserPolicy) }},
-	{208, Control, func() Command { return new(DeleteUserPolicy) }},
-	{209, Control, func() Command { return new(AttachUserPolicy) }},
-	{210, Control, func() Command { return new(DetachUserPolicy) }},
+	{207, Control, func() Command { return new(PutInlinePolicy) }},
+	{208, Control, func() Command { return new(DeleteInlinePolicy) }},
+	{209, Control, func() Command { return new(AttachPolicy) }},
+	{210, Control, func() Command { return new(DetachPolicy) }},
 	{265, Control, func() Command { return new(UpdateAccount) }},
 	{266, Control, func() Command { return new(SetQuota) }},
 	{267, Control, func() Command { return new(DeleteAccount) }},
@@ -120,7 +126,6 @@ func (c *CreateAccount) Check(v *View) error {
 
 // Record writes the account and its keys.
 func (c *CreateAccount) Record(w *Writer) {
-	c.Account.Users = 0
 	accounts.Put(w, c.Account.ID, c.Account)
 	for _, key := range c.RootKeys {
 		putAccessKey(w, key)

@@ -1,7 +1,7 @@
 package fsm
 
 var accountGolden = []Command{
-	&UpdateAccount{Account: Account{ID: "123456789012", Name: "main", Created: 1_700_000_000, Users: 3, Suspended: true, EventKeys: 2}},
+	&UpdateAccount{Account: Account{ID: "123456789012", Name: "main", Created: 1_700_000_000, Suspended: true, EventKeys: 2}},
 	&SetQuota{Account: "123456789012", Name: QuotaVCPUs, Limit: 64},
 	&DeleteAccount{ID: "123456789012"},
 	&RecordAudit{Events: []AuditEvent{{

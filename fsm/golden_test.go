@@ -21,6 +21,7 @@ var goldenExamples = slices.Concat(
 	blobGolden,
 	partitionGolden,
 	iamGolden,
+	entityGolden,
 	recordsGolden,
 	bucketGolden,
 	objectGolden,

@@ -7,13 +7,13 @@ var (
 	}
 	goldenUser = User{
 		Account: "123456789012", ID: "AIDAIOSFODNN7EXAMPLE1", Name: "Alice", Path: "/staff/", Created: 1_700_000_000,
-		Tags: []Tag{{Key: "team", Value: "blue"}},
+		Tags: []Tag{{Key: "team", Value: "blue"}}, Boundary: "arn:aws:iam::aws:policy/ReadOnlyAccess",
 	}
 )
 
 var iamGolden = []Command{
 	&CreateAccount{
-		Account:  Account{ID: "123456789012", Name: "main", Created: 1_700_000_000, Users: 3, Suspended: true, EventKeys: 2},
+		Account:  Account{ID: "123456789012", Name: "main", Created: 1_700_000_000, Suspended: true, EventKeys: 2},
 		RootKeys: []AccessKey{goldenKey},
 	},
 	&CreateUser{User: goldenUser},
@@ -22,11 +22,11 @@ var iamGolden = []Command{
 	&CreateAccessKey{Key: goldenKey},
 	&UpdateAccessKey{Account: "123456789012", User: "AIDAIOSFODNN7EXAMPLE1", ID: "AKIAIOSFODNN7EXAMPLE", Inactive: true},
 	&DeleteAccessKey{Account: "123456789012", User: "AIDAIOSFODNN7EXAMPLE1", ID: "AKIAIOSFODNN7EXAMPLE"},
-	&PutUserPolicy{
-		Account: "123456789012", User: "AIDAIOSFODNN7EXAMPLE1",
-		Policy: UserPolicy{Name: "p", Document: `{"Version":"2012-10-17"}`},
+	&PutInlinePolicy{
+		Account: "123456789012", Owner: "AIDAIOSFODNN7EXAMPLE1",
+		Policy: InlinePolicy{Name: "p", Document: `{"Version":"2012-10-17"}`},
 	},
-	&DeleteUserPolicy{Account: "123456789012", User: "AIDAIOSFODNN7EXAMPLE1", Name: "p"},
-	&AttachUserPolicy{Account: "123456789012", User: "AIDAIOSFODNN7EXAMPLE1", ARN: "arn:aws:iam::aws:policy/ReadOnlyAccess"},
-	&DetachUserPolicy{Account: "123456789012", User: "AIDAIOSFODNN7EXAMPLE1", ARN: "arn:aws:iam::aws:policy/ReadOnlyAccess"},
+	&DeleteInlinePolicy{Account: "123456789012", Owner: "AIDAIOSFODNN7EXAMPLE1", Name: "p"},
+	&AttachPolicy{Account: "123456789012", Owner: "AIDAIOSFODNN7EXAMPLE1", ARN: "arn:aws:iam::aws:policy/ReadOnlyAccess"},
+	&DetachPolicy{Account: "123456789012", Owner: "AIDAIOSFODNN7EXAMPLE1", ARN: "arn:aws:iam::aws:policy/ReadOnlyAccess"},
 }

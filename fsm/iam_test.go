@@ -60,14 +60,14 @@ func TestAccountsAreIsolated(t *testing.T) {
 	g := newIAM(t)
 	g.must(&fsm.CreateUser{User: user(accountA, "AIDA1", "alice")})
 	g.must(&fsm.CreateUser{User: user(accountB, "AIDA2", "alice")})
-	g.must(&fsm.PutUserPolicy{Account: accountA, User: "AIDA1", Policy: fsm.UserPolicy{Name: "p", Document: "{}"}})
-	g.refused(&fsm.PutUserPolicy{Account: accountB, User: "AIDA1", Policy: fsm.UserPolicy{Name: "p", Document: "{}"}}, fsm.ErrNotFound)
+	g.must(&fsm.PutInlinePolicy{Account: accountA, Owner: "AIDA1", Policy: fsm.InlinePolicy{Name: "p", Document: "{}"}})
+	g.refused(&fsm.PutInlinePolicy{Account: accountB, Owner: "AIDA1", Policy: fsm.InlinePolicy{Name: "p", Document: "{}"}}, fsm.ErrNotFound)
 	g.refused(&fsm.CreateAccessKey{Key: key(accountB, "AIDA1", "AKIA1")}, fsm.ErrNotFound)
 	g.refused(&fsm.DeleteUser{Account: accountB, ID: "AIDA1"}, fsm.ErrNotFound)
 	g.refused(&fsm.UpdateAccessKey{Account: accountB, ID: "AKIAROOTA", Inactive: true}, fsm.ErrNotFound)
 	g.refused(&fsm.DeleteAccessKey{Account: accountB, ID: "AKIAROOTA"}, fsm.ErrNotFound)
 	g.view(func(v *fsm.View) {
-		if n := len(fsm.UserPoliciesOf(v, accountB, "AIDA2")); n != 0 {
+		if n := len(fsm.InlinePoliciesOf(v, accountB, "AIDA2")); n != 0 {
 			t.Errorf("the other account's user has %d policies", n)
 		}
 		names := 0
@@ -116,7 +116,7 @@ func TestRenamedUserKeepsWhatHangsOnIt(t *testing.T) {
 	g := newIAM(t)
 	g.must(&fsm.CreateUser{User: user(accountA, "AIDA1", "alice")})
 	g.must(&fsm.CreateAccessKey{Key: key(accountA, "AIDA1", "AKIA1")})
-	g.must(&fsm.AttachUserPolicy{Account: accountA, User: "AIDA1", ARN: "arn:aws:iam::aws:policy/ReadOnlyAccess"})
+	g.must(&fsm.AttachPolicy{Account: accountA, Owner: "AIDA1", ARN: "arn:aws:iam::aws:policy/ReadOnlyAccess"})
 	u := g.user(accountA, "alice")
 	u.Name, u.Path = "anna", "/staff/"
 	g.must(&fsm.UpdateUser{User: u})
@@ -136,13 +136,13 @@ func TestUserWithKeysOrPoliciesIsNotDeleted(t *testing.T) {
 	g := newIAM(t)
 	g.must(&fsm.CreateUser{User: user(accountA, "AIDA1", "alice")})
 	g.must(&fsm.CreateAccessKey{Key: key(accountA, "AIDA1", "AKIA1")})
-	g.must(&fsm.PutUserPolicy{Account: accountA, User: "AIDA1", Policy: fsm.UserPolicy{Name: "p", Document: "{}"}})
-	g.must(&fsm.AttachUserPolicy{Account: accountA, User: "AIDA1", ARN: "arn:aws:iam::aws:policy/ReadOnlyAccess"})
+	g.must(&fsm.PutInlinePolicy{Account: accountA, Owner: "AIDA1", Policy: fsm.InlinePolicy{Name: "p", Document: "{}"}})
+	g.must(&fsm.AttachPolicy{Account: accountA, Owner: "AIDA1", ARN: "arn:aws:iam::aws:policy/ReadOnlyAccess"})
 	del := &fsm.DeleteUser{Account: accountA, ID: "AIDA1"}
 	for _, step := range []fsm.Command{
 		&fsm.DeleteAccessKey{Account: accountA, User: "AIDA1", ID: "AKIA1"},
-		&fsm.DeleteUserPolicy{Account: accountA, User: "AIDA1", Name: "p"},
-		&fsm.DetachUserPolicy{Account: accountA, User: "AIDA1", ARN: "arn:aws:iam::aws:policy/ReadOnlyAccess"},
+		&fsm.DeleteInlinePolicy{Account: accountA, Owner: "AIDA1", Name: "p"},
+		&fsm.DetachPolicy{Account: accountA, Owner: "AIDA1", ARN: "arn:aws:iam::aws:policy/ReadOnlyAccess"},
 	} {
 		g.refused(del, fsm.ErrInUse)
 		g.must(step)
@@ -151,8 +151,8 @@ func TestUserWithKeysOrPoliciesIsNotDeleted(t *testing.T) {
 	g.must(del)
 	g.refused(del, fsm.ErrNotFound)
 	g.view(func(v *fsm.View) {
-		if a, _ := fsm.AccountOf(v, accountA); a.Users != 0 {
-			t.Errorf("the account counts %d users", a.Users)
+		if n := fsm.UsedOf(v, accountA, fsm.QuotaUsers); n != 0 {
+			t.Errorf("the account counts %d users", n)
 		}
 		if _, ok := fsm.AccessKeyByID(v, "AKIA1"); ok {
 			t.Error("the deleted key is still found")
@@ -169,15 +169,15 @@ func TestQuotasAreKept(t *testing.T) {
 	g.must(&fsm.CreateAccessKey{Key: key(accountA, "", "AKIA4")})
 	g.refused(&fsm.CreateAccessKey{Key: key(accountA, "", "AKIA5")}, fsm.ErrLimit)
 
-	for i := range fsm.MaxAttachedUserPolicies {
-		g.must(&fsm.AttachUserPolicy{Account: accountA, User: "AIDA1", ARN: fmt.Sprint("arn:aws:iam::aws:policy/", i)})
+	for i := range fsm.MaxAttachedPolicies {
+		g.must(&fsm.AttachPolicy{Account: accountA, Owner: "AIDA1", ARN: fmt.Sprint("arn:aws:iam::aws:policy/", i)})
 	}
-	g.refused(&fsm.AttachUserPolicy{Account: accountA, User: "AIDA1", ARN: "arn:aws:iam::aws:policy/x"}, fsm.ErrLimit)
-	g.must(&fsm.AttachUserPolicy{Account: accountA, User: "AIDA1", ARN: "arn:aws:iam::aws:policy/0"})
+	g.refused(&fsm.AttachPolicy{Account: accountA, Owner: "AIDA1", ARN: "arn:aws:iam::aws:policy/x"}, fsm.ErrLimit)
+	g.must(&fsm.AttachPolicy{Account: accountA, Owner: "AIDA1", ARN: "arn:aws:iam::aws:policy/0"})
 
 	half := strings.Repeat("x", fsm.MaxInlineUserPolicyText/2)
-	put := func(name, doc string) *fsm.PutUserPolicy {
-		return &fsm.PutUserPolicy{Account: accountA, User: "AIDA1", Policy: fsm.UserPolicy{Name: name, Document: doc}}
+	put := func(name, doc string) *fsm.PutInlinePolicy {
+		return &fsm.PutInlinePolicy{Account: accountA, Owner: "AIDA1", Policy: fsm.InlinePolicy{Name: name, Document: doc}}
 	}
 	g.must(put("a", half))
 	g.must(put("b", half+" \n\t\r"))
@@ -219,9 +219,9 @@ func TestIAMCommandsThatAreNotWellFormedAreRefused(t *testing.T) {
 		&fsm.UpdateUser{User: user(accountA, "AIDA1", "")},
 		&fsm.CreateAccessKey{Key: key(accountA, "AIDA1", "")},
 		&fsm.CreateAccessKey{Key: fsm.AccessKey{Account: accountA, ID: "AKIA9"}},
-		&fsm.PutUserPolicy{Account: accountA, User: "AIDA1", Policy: fsm.UserPolicy{Name: long}},
-		&fsm.AttachUserPolicy{Account: accountA, User: "AIDA1", ARN: "ReadOnlyAccess"},
-		&fsm.AttachUserPolicy{Account: accountA, User: "AIDA1", ARN: "arn:" + strings.Repeat("x", 40_000)},
+		&fsm.PutInlinePolicy{Account: accountA, Owner: "AIDA1", Policy: fsm.InlinePolicy{Name: long}},
+		&fsm.AttachPolicy{Account: accountA, Owner: "AIDA1", ARN: "ReadOnlyAccess"},
+		&fsm.AttachPolicy{Account: accountA, Owner: "AIDA1", ARN: "arn:" + strings.Repeat("x", 40_000)},
 	} {
 		g.refused(cmd, fsm.ErrInvalid)
 	}

@@ -14,6 +14,7 @@ var kinds = kindTable(slices.Concat(
 	blobKinds,
 	partitionKinds,
 	iamKinds,
+	entityKinds,
 	recordKinds,
 	bucketKinds,
 	gateKinds,

@@ -37,9 +37,9 @@ func drawCommand(t *rapid.T) Command {
 		}}
 	case 8:
 		doc := rapid.StringN(0, 3000, -1).Draw(t, "document")
-		return &PutUserPolicy{Account: account, User: id(), Policy: UserPolicy{Name: "p", Document: doc}}
+		return &PutInlinePolicy{Account: account, Owner: id(), Policy: InlinePolicy{Name: "p", Document: doc}}
 	default:
-		return &AttachUserPolicy{Account: account, User: id(), ARN: "arn:aws:iam::aws:policy/X"}
+		return &AttachPolicy{Account: account, Owner: id(), ARN: "arn:aws:iam::aws:policy/X"}
 	}
 }
 

@@ -182,14 +182,13 @@ func TestLeftoverOfAnInterruptedRestoreIsNoHarm(t *testing.T) {
 
 func TestEmptiedTableIsTheSameStateAsNone(t *testing.T) {
 	account := AccountID("123456789012")
-	user := User{Account: account, ID: "AIDA1", Name: "a", Path: "/"}
 	one, two := newMachine(t), newMachine(t)
 	for _, m := range []*Machine{one, two} {
 		m.Apply(entry(t, 1, &CreateAccount{Account: Account{ID: account}}))
 	}
-	one.ApplyBatch([]*raft.Log{entry(t, 2, &CreateUser{User: user}), entry(t, 3, &PutUserPolicy{Account: account, User: "AIDA1", Policy: UserPolicy{Name: "p"}})})
-	one.ApplyBatch([]*raft.Log{entry(t, 4, &DeleteUserPolicy{Account: account, User: "AIDA1", Name: "p"})})
-	two.ApplyBatch([]*raft.Log{entry(t, 2, &CreateUser{User: user}), {Index: 4, Type: raft.LogConfiguration}})
+	one.Apply(entry(t, 2, &SetQuota{Account: account, Name: QuotaUsers, Limit: 1}))
+	one.Apply(entry(t, 4, &SetQuota{Account: account, Name: QuotaUsers, Limit: -1}))
+	two.Apply(&raft.Log{Index: 4, Type: raft.LogConfiguration})
 	if digest(t, one) != digest(t, two) {
 		t.Error("a table that was emptied shows in the digest")
 	}

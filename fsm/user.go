@@ -1,19 +1,17 @@
 package fsm
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
-// User is an IAM user. Names are one per account whatever their case.
+// User is an IAM user.
 type User struct {
 	Meta
-	Account AccountID `cbor:"1,keyasint"`
-	ID      EntityID  `cbor:"2,keyasint"`
-	Name    string    `cbor:"3,keyasint"`           // in the case it was given
-	Path    string    `cbor:"4,keyasint"`           // begins and ends with a slash
-	Created int64     `cbor:"5,keyasint"`           // Unix seconds
-	Tags    []Tag     `cbor:"6,keyasint,omitempty"` // keys are one per user whatever their case
+	Account  AccountID `cbor:"1,keyasint"`
+	ID       EntityID  `cbor:"2,keyasint"`
+	Name     string    `cbor:"3,keyasint"`           // in the case it was given
+	Path     string    `cbor:"4,keyasint"`           // begins and ends with a slash
+	Created  int64     `cbor:"5,keyasint"`           // Unix seconds
+	Tags     []Tag     `cbor:"6,keyasint,omitempty"` // keys are one per user whatever their case
+	Boundary string    `cbor:"7,keyasint,omitempty"` // ARN of the policy that bounds its permissions
 }
 
 // Tag is a label on a resource.
@@ -22,62 +20,33 @@ type Tag struct {
 	Value string `cbor:"2,keyasint,omitempty"`
 }
 
+// Entity is what a user has as every entity has it.
+func (u User) Entity() Entity { return Entity{u.Account, u.ID, u.Name, u.Path} }
+
 // ARN is arn:aws:iam::ACCOUNT:user/PATH/NAME.
-func (u User) ARN() string { return "arn:aws:iam::" + string(u.Account) + ":user" + u.Path + u.Name }
+func (u User) ARN() string { return u.Entity().ARN() }
 
-func (u User) resource() string { return "user/" + u.Name }
-
-func (u User) valid() bool {
-	return u.Account.Valid() && validIAM(string(u.ID), maxIAMName) && validIAM(u.Name, maxIAMName) &&
-		validIAM(u.Path, maxIAMPath) && strings.HasPrefix(u.Path, "/") && strings.HasSuffix(u.Path, "/")
+var users = entities[User]{
+	kind:    UserEntity,
+	records: Table[entityKey, User]{Name: "iam-user", Watch: watchEntity[User](QuotaUsers, "User")},
+	names:   Table[entityNameKey, EntityID]{Name: "iam-user-name"},
+	quota:   QuotaUsers, limit: "UsersPerAccount",
 }
-
-type (
-	// userKey is an account, a zero byte and a user's id.
-	userKey string
-	// userNameKey is an account, a zero byte and a user's name in lower case.
-	userNameKey string
-)
-
-func keyOfUser(account AccountID, id EntityID) userKey {
-	return userKey(Key(string(account), string(id)))
-}
-
-func keyOfName(account AccountID, name string) userNameKey {
-	return userNameKey(Key(string(account), strings.ToLower(name)))
-}
-
-var (
-	users     = Table[userKey, User]{Name: "iam-user"}
-	userNames = Table[userNameKey, EntityID]{Name: "iam-user-name"}
-)
 
 // UserByID is a user of an account.
 func UserByID(v *View, account AccountID, id EntityID) (User, bool) {
-	return users.Get(v, keyOfUser(account, id))
+	return users.byID(v, account, id)
 }
 
 // UserByName is a user of an account, by its name in any case.
 func UserByName(v *View, account AccountID, name string) (User, bool) {
-	id, ok := userNames.Get(v, keyOfName(account, name))
-	if !ok {
-		return User{}, false
-	}
-	return UserByID(v, account, id)
+	return users.byName(v, account, name)
 }
 
 // UsersFrom yields the users of an account in order of name (in lower case), from the first name that
 // is not before start, until yield answers false.
 func UsersFrom(v *View, account AccountID, start string, yield func(User) bool) {
-	prefix := string(keyOfName(account, ""))
-	for key, id := range userNames.From(v, keyOfName(account, start)) {
-		if !strings.HasPrefix(string(key), prefix) {
-			return
-		}
-		if user, ok := UserByID(v, account, id); ok && !yield(user) {
-			return
-		}
-	}
+	users.from(v, account, start, yield)
 }
 
 // CreateUser makes a user.
@@ -88,43 +57,22 @@ type CreateUser struct {
 // Kind is the command's number in the log.
 func (c *CreateUser) Kind() Kind { return 201 }
 
-// Check refuses an unknown account (ErrNotFound), a name or id that is taken (ErrExists) and one user
+// Check refuses an unknown account or boundary (ErrNotFound), a name or id that is taken (ErrExists) and one user
 // too many (ErrLimit).
 func (c *CreateUser) Check(v *View) error {
-	if !c.User.valid() {
-		return Errorf(ErrInvalid, c.User.resource())
+	if err := users.checkCreate(v, c.User); err != nil {
+		return err
 	}
-	account, ok := accounts.Get(v, c.User.Account)
-	if !ok {
-		return Errorf(ErrNotFound, "account/"+string(c.User.Account))
-	}
-	if userNames.Has(v, keyOfName(c.User.Account, c.User.Name)) || users.Has(v, keyOfUser(c.User.Account, c.User.ID)) {
-		return Errorf(ErrExists, c.User.resource())
-	}
-	if account.Users >= MaxUsersPerAccount {
-		return Errorf(ErrLimit, "quota/UsersPerAccount: %d", MaxUsersPerAccount)
-	}
-	return nil
+	return checkBoundary(v, c.User.Account, c.User.Boundary)
 }
 
 // Record writes the user.
 func (c *CreateUser) Record(w *Writer) {
-	putUser(w, c.User)
-	countUsers(w, c.User.Account, 1)
+	users.put(w, c.User)
+	bind(w, c.User.Account, c.User.ID, "", c.User.Boundary)
 }
 
-func putUser(w *Writer, u User) {
-	users.Put(w, keyOfUser(u.Account, u.ID), u)
-	userNames.Put(w, keyOfName(u.Account, u.Name), u.ID)
-}
-
-func countUsers(w *Writer, id AccountID, by int) {
-	account, _ := accounts.Get(&w.View, id)
-	account.Users += by
-	accounts.Put(w, id, account)
-}
-
-// UpdateUser replaces a user's name, path and tags. User.Rev is that of the record which the decision
+// UpdateUser replaces a user's name, path, tags and boundary. User.Rev is that of the record which the decision
 // was made on.
 type UpdateUser struct {
 	User User `cbor:"1,keyasint"`
@@ -133,34 +81,25 @@ type UpdateUser struct {
 // Kind is the command's number in the log.
 func (c *UpdateUser) Kind() Kind { return 202 }
 
-// Check refuses a user that is gone (ErrNotFound) or was changed since (ErrConflict), and a name that
-// another user has (ErrExists).
+// Check refuses a user that is gone and a boundary that there is not (ErrNotFound), a user that was changed since
+// (ErrConflict), and a name that another user has (ErrExists).
 func (c *UpdateUser) Check(v *View) error {
-	if !c.User.valid() {
-		return Errorf(ErrInvalid, c.User.resource())
+	if err := users.checkUpdate(v, c.User); err != nil {
+		return err
 	}
-	have, ok := UserByID(v, c.User.Account, c.User.ID)
-	if !ok {
-		return Errorf(ErrNotFound, c.User.resource())
-	}
-	if have.Rev != c.User.Rev {
-		return Errorf(ErrConflict, c.User.resource())
-	}
-	if other, taken := userNames.Get(v, keyOfName(c.User.Account, c.User.Name)); taken && other != c.User.ID {
-		return Errorf(ErrExists, c.User.resource())
-	}
-	return nil
+	return checkBoundary(v, c.User.Account, c.User.Boundary)
 }
 
 // Record writes the user. Its account, id and time of creation stay.
 func (c *UpdateUser) Record(w *Writer) {
 	have, _ := UserByID(&w.View, c.User.Account, c.User.ID)
-	userNames.Delete(w, keyOfName(have.Account, have.Name))
-	have.Name, have.Path, have.Tags = c.User.Name, c.User.Path, slices.Clone(c.User.Tags)
-	putUser(w, have)
+	bind(w, have.Account, have.ID, have.Boundary, c.User.Boundary)
+	old := have.Name
+	have.Name, have.Path, have.Tags, have.Boundary = c.User.Name, c.User.Path, slices.Clone(c.User.Tags), c.User.Boundary
+	users.rename(w, old, have)
 }
 
-// DeleteUser removes a user on whom nothing hangs.
+// DeleteUser removes a user on whom nothing hangs. Its boundary goes with it.
 type DeleteUser struct {
 	Account AccountID `cbor:"1,keyasint"`
 	ID      EntityID  `cbor:"2,keyasint"`
@@ -169,7 +108,7 @@ type DeleteUser struct {
 // Kind is the command's number in the log.
 func (c *DeleteUser) Kind() Kind { return 203 }
 
-// Check refuses a user that is not there (ErrNotFound) and one that has access keys or policies
+// Check refuses a user that is not there (ErrNotFound) and one that has access keys, groups or policies
 // (ErrInUse; the resource says which).
 func (c *DeleteUser) Check(v *View) error {
 	user, ok := UserByID(v, c.Account, c.ID)
@@ -178,18 +117,18 @@ func (c *DeleteUser) Check(v *View) error {
 		return Errorf(ErrNotFound, "user/"+string(c.ID))
 	case len(AccessKeysOf(v, c.Account, c.ID)) > 0:
 		return Errorf(ErrInUse, "access-keys/"+user.Name)
-	case len(UserPoliciesOf(v, c.Account, c.ID)) > 0:
-		return Errorf(ErrInUse, "user-policies/"+user.Name)
-	case len(AttachedPoliciesOf(v, c.Account, c.ID)) > 0:
-		return Errorf(ErrInUse, "attachments/"+user.Name)
+	case len(GroupsOfUser(v, c.Account, c.ID)) > 0:
+		return Errorf(ErrInUse, "memberships/"+user.Name)
 	}
-	return nil
+	if err := userHolds(v, user); err != nil {
+		return err
+	}
+	return checkNoPolicies(v, user.Entity())
 }
 
 // Record removes the user.
 func (c *DeleteUser) Record(w *Writer) {
 	user, _ := UserByID(&w.View, c.Account, c.ID)
-	users.Delete(w, keyOfUser(c.Account, c.ID))
-	userNames.Delete(w, keyOfName(c.Account, user.Name))
-	countUsers(w, c.Account, -1)
+	bind(w, c.Account, c.ID, user.Boundary, "")
+	users.remove(w, user)
 }

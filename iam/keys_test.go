@@ -113,7 +113,7 @@ func TestPolicyAttachedOnOneNodeCountsOnAnotherAtOnce(t *testing.T) {
 		}
 	}
 	wantCode(t, other.auth.Authorize(t.Context(), c, need), 403, "AccessDenied")
-	attach := &fsm.AttachUserPolicy{Account: account, User: "AIDA1", ARN: managedPrefix + "ReadOnlyAccess"}
+	attach := &fsm.AttachPolicy{Account: account, Owner: "AIDA1", ARN: managedPrefix + "ReadOnlyAccess"}
 	if err := behind.Propose(t.Context(), attach); err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func BenchmarkLookupAndAuthorize(b *testing.B) {
 	for _, cmd := range []fsm.Command{
 		first.Commands[0], &fsm.CreateUser{User: user},
 		&fsm.CreateAccessKey{Key: fsm.AccessKey{Account: account, User: "AIDA1", ID: "AKIAALICE00000000000", Secret: secret}},
-		&fsm.AttachUserPolicy{Account: account, User: "AIDA1", ARN: managedPrefix + "AmazonS3FullAccess"},
+		&fsm.AttachPolicy{Account: account, Owner: "AIDA1", ARN: managedPrefix + "AmazonS3FullAccess"},
 	} {
 		if err := group.Propose(b.Context(), cmd); err != nil {
 			b.Fatal(err)

@@ -170,10 +170,13 @@ func (m managed) out(attached int, description bool) types.Policy {
 	return p
 }
 
-// attachments counts, by ARN, the caller's users to whom each policy is attached.
+// attachments counts, by ARN, to how many of the account's entities each policy is attached.
 func (s *Service) attachments(ctx context.Context, c *principal.Caller) (counts map[string]int, err error) {
 	err = s.read(ctx, func(v *fsm.View) error {
-		counts = fsm.PolicyAttachments(v, fsm.AccountID(c.Account))
+		counts = map[string]int{}
+		for _, m := range managedPolicies {
+			counts[m.arn()] = fsm.PolicyUseOf(v, fsm.AccountID(c.Account), m.arn()).Attached
+		}
 		return nil
 	})
 	return counts, err

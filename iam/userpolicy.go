@@ -41,7 +41,7 @@ func (s *Service) PutUserPolicy(ctx context.Context, c *principal.Caller, in *aw
 		return nil, err
 	}
 	err = s.propose(ctx, c, &fsm.PutInlinePolicy{
-		Account: user.Account, User: user.ID, Policy: fsm.InlinePolicy{Name: name, Document: doc},
+		Account: user.Account, Owner: user.ID, Policy: fsm.InlinePolicy{Name: name, Document: doc},
 	}, user.Name)
 	if err != nil {
 		return nil, err
