@@ -147,4 +147,5 @@ func (c *DeleteAccessKey) Check(v *View) error { return checkAccessKey(v, c.Acco
 func (c *DeleteAccessKey) Record(w *Writer) {
 	accessKeys.Delete(w, keyOfAccessKey(c.Account, c.User, c.ID))
 	accessKeyOwners.Delete(w, c.ID)
+	lastUses.Delete(w, keyOfUse(c.Account, "key", string(c.ID)))
 }

@@ -1,8 +1,7 @@
 package fsm
 
 import (
-	"maps"
-	"slices"
+	"iter"
 	"strconv"
 	"strings"
 )
@@ -163,6 +162,8 @@ func (c *UpdateAccount) Record(w *Writer) {
 // DeleteAccount removes an account that has nothing but what it was given: root user's keys, default network, settings.
 type DeleteAccount struct {
 	ID AccountID `cbor:"1,keyasint"`
+	// Entities: its users, groups, roles, policies and the like are not in the way: they go with it.
+	Entities bool `cbor:"2,keyasint,omitempty"`
 }
 
 // Kind is the command's number in the log.
@@ -177,7 +178,7 @@ func (c *DeleteAccount) Check(v *View) error {
 	if len(Accounts(v, "")) == 1 {
 		return Errorf(ErrDenied, "account/"+string(c.ID))
 	}
-	if has := holds(v, c.ID); len(has) > 0 {
+	if has := holds(v, c.ID, !c.Entities); len(has) > 0 {
 		return Errorf(ErrInUse, strings.Join(has, ", "))
 	}
 	return nil
@@ -185,9 +186,11 @@ func (c *DeleteAccount) Check(v *View) error {
 
 // Record removes the account and what it was given.
 func (c *DeleteAccount) Record(w *Writer) {
-	for _, key := range AccessKeysOf(&w.View, c.ID, "") {
-		accessKeys.Delete(w, keyOfAccessKey(c.ID, "", key.ID))
+	for _, key := range records(accessKeys.Scan(&w.View, accessKeyKey(Key(string(c.ID), "")))) {
 		accessKeyOwners.Delete(w, key.ID)
+	}
+	if alias := SettingsOf(&w.View, c.ID).Alias; alias != "" {
+		accountAliases.Delete(w, alias)
 	}
 	if id, ok := defaultVPCs.Get(&w.View, c.ID); ok {
 		dropDefaultVPC(w, c.ID, id)
@@ -201,13 +204,13 @@ func (c *DeleteAccount) Record(w *Writer) {
 // dropDefaultVPC removes an account's default network, which has no interfaces any more.
 func dropDefaultVPC(w *Writer, account AccountID, id VPCID) {
 	vpc, _ := VPCs.Get(&w.View, id)
-	for _, s := range slices.Collect(maps.Values(maps.Collect(Subnets.Scan(&w.View, "")))) {
+	for _, s := range records(Subnets.Scan(&w.View, "")) {
 		if s.VPC == id {
 			Subnets.Delete(w, s.ID)
 			resourceTags.Delete(w, string(s.ID))
 		}
 	}
-	for _, g := range slices.Collect(maps.Values(maps.Collect(SecurityGroups.Scan(&w.View, "")))) {
+	for _, g := range records(SecurityGroups.Scan(&w.View, "")) {
 		if g.VPC == id {
 			SecurityGroups.Delete(w, g.ID)
 			resourceTags.Delete(w, string(g.ID))
@@ -219,10 +222,22 @@ func dropDefaultVPC(w *Writer, account AccountID, id VPCID) {
 	defaultVPCs.Delete(w, account)
 }
 
+// records are a scan's records in their order, so that the table can be written while they are gone over.
+func records[K, V any](scan iter.Seq2[K, V]) (out []V) {
+	for _, r := range scan {
+		out = append(out, r)
+	}
+	return out
+}
+
 // accountTables are the tables of which the keys begin with the account that a record belongs to, and whose records go with
-// it without being in the way of its deletion.
+// it.
 var accountTables = []interface{ dropOf(*Writer, AccountID) }{
-	quotas, clientTokens, auditEvents,
+	quotas, clientTokens, auditEvents, lastUses, accountSettings,
+	users.records, users.names, groups.records, groups.names, roles.records, roles.names, profiles.records, profiles.names,
+	policies.records, policies.names, policyVersions, groupsOfUser, usersOfGroup, inlinePolicies, attachments, attachedTo, boundaryOf,
+	policyUses, profilesOfRole, accessKeys, loginProfiles, userCredentials, mfaDevices, userMFA, oidcProviders, samlProviders,
+	serverCertificates, jobs,
 }
 
 // Valid tells whether the id is 12 digits.

@@ -23,6 +23,7 @@ var goldenExamples = slices.Concat(
 	iamGolden,
 	entityGolden,
 	recordsGolden,
+	sessionGolden,
 	bucketGolden,
 	objectGolden,
 	ec2Golden,

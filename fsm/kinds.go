@@ -16,6 +16,7 @@ var kinds = kindTable(slices.Concat(
 	iamKinds,
 	entityKinds,
 	recordKinds,
+	sessionKinds,
 	bucketKinds,
 	gateKinds,
 	objectKinds,

@@ -137,4 +137,5 @@ func (c *DeleteRole) Record(w *Writer) {
 	role, _ := RoleByID(&w.View, c.Account, c.ID)
 	bind(w, c.Account, c.ID, role.Boundary, "")
 	roles.remove(w, role)
+	lastUses.Delete(w, keyOfUse(c.Account, "role", string(c.ID)))
 }
