@@ -3,7 +3,7 @@ package fsm
 var accountGolden = []Command{
 	&UpdateAccount{Account: Account{ID: "123456789012", Name: "main", Created: 1_700_000_000, Suspended: true, EventKeys: 2}},
 	&SetQuota{Account: "123456789012", Name: QuotaVCPUs, Limit: 64},
-	&DeleteAccount{ID: "123456789012"},
+	&DeleteAccount{ID: "123456789012", Entities: true},
 	&RecordAudit{Events: []AuditEvent{{
 		Account: "123456789012", ID: "3c5a7c2e-0000-4000-8000-000000000001", Time: 1_700_000_000_000, RequestID: "r",
 		Source: "iam.amazonaws.com", Name: "CreateUser", Principal: "arn:aws:iam::123456789012:root", Type: "Root",

@@ -1,6 +1,9 @@
 package fsm
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Quotas: what an account can have at most. They are counted as records come and go, so that no race passes them.
 const (
@@ -163,8 +166,15 @@ func (c *SetQuota) Record(w *Writer) {
 	quotas.Put(w, key, quota{c.Limit})
 }
 
-// holds names what an account has, "3 instances", besides what every account is given (its default network).
-func holds(v *View, account AccountID) []string {
+// entityQuotas are those of IAM's entities.
+var entityQuotas = []string{QuotaUsers, QuotaGroups, QuotaRoles, QuotaInstanceProfiles, QuotaPolicies}
+
+// AccountHolds names what an account has, "3 instances", besides what every account is given.
+func AccountHolds(v *View, account AccountID) []string { return holds(v, account, true) }
+
+// holds names what an account has besides what every account is given, its default network; with the entities of IAM or
+// without.
+func holds(v *View, account AccountID, entities bool) []string {
 	var out []string
 	given := map[string]int64{}
 	if id, ok := defaultVPCs.Get(v, account); ok {
@@ -182,6 +192,9 @@ func holds(v *View, account AccountID) []string {
 	}
 	for key, u := range usages.Scan(v, Key(string(account), "")) {
 		_, name, _ := strings.Cut(key, "\x00")
+		if !entities && slices.Contains(entityQuotas, name) {
+			continue
+		}
 		if _, counts := defaultQuota(name); counts && name != QuotaVolumeGiB && name != QuotaVCPUs && u.Count > given[name] {
 			out = append(out, number(u.Count-given[name])+" "+name)
 		}

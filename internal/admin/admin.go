@@ -193,3 +193,48 @@ func (g *PeerGroup) FillLag() {
 		}
 	}
 }
+
+// Account is a row of GET /v1/accounts, and GET /v1/accounts/{id or name}.
+type Account struct {
+	ID        fsm.AccountID `json:"account_id"`
+	Name      string        `json:"name,omitempty"`
+	Created   time.Time     `json:"created"`
+	State     string        `json:"state"` // active, suspended
+	RootKeys  []string      `json:"root_access_keys,omitempty"`
+	Resources []string      `json:"resources,omitempty"` // what it has: "3 instances"
+	Quotas    []Quota       `json:"quotas,omitempty"`
+}
+
+// Quota is one limit of an account.
+type Quota struct {
+	Name    string `json:"name"`
+	Used    int64  `json:"used"`
+	Limit   int64  `json:"limit"`
+	Default bool   `json:"default"`
+}
+
+// NewAccount is POST /v1/accounts; what is empty is drawn.
+type NewAccount struct {
+	Name string        `json:"name"`
+	ID   fsm.AccountID `json:"account_id,omitempty"`
+}
+
+// RootKey is an access key of an account's root user: the only time that its secret is shown.
+type RootKey struct {
+	AccountID fsm.AccountID `json:"account_id"`
+	Name      string        `json:"name,omitempty"`
+	AccessKey string        `json:"access_key_id"`
+	Secret    string        `json:"secret_access_key"`
+}
+
+// AccountChange is PATCH /v1/accounts/{id or name}. What is nil stays.
+type AccountChange struct {
+	Suspended *bool            `json:"suspended,omitempty"`
+	Quotas    map[string]int64 `json:"quotas,omitempty"` // -1: the default again
+}
+
+// ProviderKeys is PUT /v1/accounts/{id or name}/oidc-keys: the keys of an identity provider, which is never asked for them.
+type ProviderKeys struct {
+	Provider string `json:"provider"` // its ARN or URL
+	JWKS     string `json:"jwks"`     // RFC 7517, section 5
+}
