@@ -1,14 +1,9 @@
 package policy
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // Versions of the policy language. Variables are text in the older one, which is the default.
@@ -17,37 +12,48 @@ const (
 	version2012 = "2012-10-17"
 )
 
-// maxDepth is deeper than any policy.
-const maxDepth = 8
-
 // dialect is what the kind of document and its version make of its elements.
 type dialect struct {
 	kind      Kind
 	variables bool
+	text      []byte
 }
 
 // Parse reads a policy of a kind. Errors are *MalformedError.
 func Parse(text []byte, kind Kind) (*Document, error) {
-	root, err := readJSON(text)
+	d := &dialect{kind: kind, text: text}
+	root, err := d.readJSON(text)
 	if err != nil {
 		return nil, err
 	}
-	top, err := members(root, "Version", "Id", "Statement")
+	top, err := d.members(root, "Version", "Id", "Statement")
 	if err != nil {
 		return nil, err
 	}
-	version := version2008
-	if v, ok := top["Version"]; ok {
-		if version, ok = v.(string); !ok || version != version2008 && version != version2012 {
-			return nil, malformed("Policy document must be version 2012-10-17 or 2008-10-17.")
-		}
+	if err := d.version(top); err != nil {
+		return nil, err
 	}
 	if id, ok := top["Id"]; ok {
 		if _, ok := id.(string); !ok {
-			return nil, malformed("Syntax errors in policy. Id must be a string.")
+			return nil, d.syntax("Id must be a string")
 		}
 	}
-	return (&dialect{kind: kind, variables: version == version2012}).document(top["Statement"])
+	return d.document(top["Statement"])
+}
+
+func (d *dialect) version(top map[string]any) error {
+	raw, given := top["Version"]
+	switch {
+	case given && raw != version2008 && raw != version2012:
+		if d.kind == Resource {
+			return &MalformedError{"The policy must contain a valid version string", fmt.Sprint(raw)}
+		}
+		return d.syntax(fmt.Sprintf("version %v is not known", raw))
+	case d.kind == Managed && raw != version2012:
+		return &MalformedError{"Policy document must be version 2012-10-17 or greater.", ""}
+	}
+	d.variables = raw == version2012
+	return nil
 }
 
 func (d *dialect) document(raw any) (*Document, error) {
@@ -56,7 +62,7 @@ func (d *dialect) document(raw any) (*Document, error) {
 		list = []any{raw}
 	}
 	if len(list) == 0 {
-		return nil, malformed("Syntax errors in policy. A policy must contain a statement.")
+		return nil, d.syntax("a policy must contain a statement")
 	}
 	doc := &Document{kind: d.kind, statements: make([]statement, len(list))}
 	seen := map[string]bool{}
@@ -68,7 +74,7 @@ func (d *dialect) document(raw any) (*Document, error) {
 		if s.id == "" {
 			s.id = fmt.Sprintf("#%d", i+1)
 		} else if seen[s.id] {
-			return nil, malformed("Statement IDs (SID) in a single policy must be unique.")
+			return nil, &MalformedError{"Statement IDs (SID) in a single policy must be unique.", s.id}
 		}
 		seen[s.id] = true
 		doc.statements[i] = s
@@ -77,57 +83,16 @@ func (d *dialect) document(raw any) (*Document, error) {
 }
 
 func (d *dialect) statement(raw any) (s statement, err error) {
-	m, err := members(raw, "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition")
+	m, err := d.members(raw, "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition")
 	if err != nil {
 		return s, err
 	}
-	if s.id, err = sid(m); err != nil {
-		return s, err
-	}
-	switch m["Effect"] {
-	case "Allow":
-	case "Deny":
-		s.deny = true
-	case nil:
-		return s, malformed("Missing required field Effect.")
-	default:
-		return s, malformed("Invalid effect: %v.", m["Effect"])
-	}
-	if err = d.readPrincipals(m, &s); err != nil {
-		return s, err
-	}
-	actions, not, err := oneOf(m, "Action", "NotAction", "Policy statement must contain actions.")
-	if err != nil {
-		return s, err
-	}
-	s.notAction = not
-	for _, a := range actions {
-		g, err := action(a)
-		if err != nil {
+	at := raw.(*object)
+	s.start, s.end = position(d.text, at.start), position(d.text, at.end)
+	for _, read := range []func(map[string]any, *statement) error{d.sid, d.effect, d.readPrincipals, d.readActions, d.readResources} {
+		if err := read(m, &s); err != nil {
 			return s, err
 		}
-		if !d.actionFits(a, g) {
-			return s, malformed("AssumeRole policy may only specify STS AssumeRole actions.")
-		}
-		s.actions = append(s.actions, g)
-	}
-	if d.kind == Trust {
-		if m["Resource"] != nil || m["NotResource"] != nil {
-			return s, malformed("Has prohibited field Resource")
-		}
-		m["Resource"] = "*"
-	}
-	resources, not, err := oneOf(m, "Resource", "NotResource", "Policy statement must contain resources.")
-	if err != nil {
-		return s, err
-	}
-	s.notResource = not
-	for _, r := range resources {
-		compiled, err := d.resource(r)
-		if err != nil {
-			return s, err
-		}
-		s.resources = append(s.resources, compiled)
 	}
 	if block, ok := m["Condition"]; ok {
 		s.conditions, err = d.conditions(block)
@@ -135,37 +100,135 @@ func (d *dialect) statement(raw any) (s statement, err error) {
 	return s, err
 }
 
-func sid(m map[string]any) (string, error) {
+// sid reads a statement's name. That of a bucket's policy may be any text.
+func (d *dialect) sid(m map[string]any, s *statement) error {
 	raw, ok := m["Sid"]
 	if !ok {
-		return "", nil
+		return nil
 	}
-	s, ok := raw.(string)
-	if !ok || strings.ContainsFunc(s, func(r rune) bool { return !alphanumeric(r) }) {
-		return "", malformed("Statement IDs (SID) must be alpha-numeric. Check that your input satisfies the regular expression [0-9A-Za-z]*.")
+	if s.id, ok = raw.(string); !ok {
+		return d.syntax("Sid must be a string")
 	}
-	return s, nil
+	if d.kind != Resource && strings.ContainsFunc(s.id, notAlphanumeric) {
+		return &MalformedError{"Statement IDs (SID) must be alpha-numeric. Check that your input satisfies the regular expression [0-9A-Za-z]*", s.id}
+	}
+	return nil
+}
+
+func (d *dialect) effect(m map[string]any, s *statement) error {
+	text, isText := m["Effect"].(string)
+	switch {
+	case text == "Allow":
+	case text == "Deny":
+		s.deny = true
+	case m["Effect"] == nil && (d.kind == Trust || d.kind == Resource):
+		return &MalformedError{"Missing required field Effect", ""}
+	case isText && d.kind == Resource:
+		return &MalformedError{"Invalid effect: " + text, ""}
+	case strings.EqualFold(text, "Allow"), strings.EqualFold(text, "Deny"):
+		return &MalformedError{legacy, "effect " + quoted(text)}
+	default:
+		return d.syntax("Effect must be Allow or Deny")
+	}
+	return nil
+}
+
+func (d *dialect) readActions(m map[string]any, s *statement) error {
+	actions, not, err := d.oneOf(m, "Action", "NotAction")
+	if err != nil {
+		return err
+	}
+	if len(actions) == 0 {
+		if d.kind == Trust || d.kind == Resource {
+			return &MalformedError{"Missing required field Action", ""}
+		}
+		return &MalformedError{"Policy statement must contain actions.", ""}
+	}
+	s.notAction = not
+	for _, text := range actions {
+		g, err := d.action(text)
+		if err != nil {
+			return err
+		}
+		if d.kind == Trust && (not || text == "*" || !slices.ContainsFunc(assumeActions, g.match)) {
+			return &MalformedError{"AssumeRole policy may only specify STS AssumeRole actions.", text}
+		}
+		s.actions = append(s.actions, g)
+	}
+	return nil
+}
+
+// assumeActions are what a trust policy may speak of, in lower case.
+var assumeActions = []string{
+	"sts:assumerole", "sts:assumerolewithsaml", "sts:assumerolewithwebidentity", "sts:tagsession", "sts:setsourceidentity", "sts:setcontext",
+}
+
+// action reads "*" or "vendor:Name" with wildcards in the name; case does not count.
+func (d *dialect) action(s string) (glob, error) {
+	if s == "*" || s == "*:*" {
+		return newGlob([]rune{star}), nil
+	}
+	vendor, name, ok := strings.Cut(s, ":")
+	switch {
+	case !ok || vendor == "":
+		return glob{}, &MalformedError{"Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.", s}
+	case strings.Contains(name, ":"):
+		return glob{}, &MalformedError{"Actions/Condition can contain only one colon.", s}
+	case strings.ContainsFunc(vendor, func(r rune) bool { return !alphanumeric(r) && r != '-' && r != '.' }):
+		return glob{}, &MalformedError{"Vendor " + vendor + " is not valid", ""}
+	case d.kind == Resource && !strings.EqualFold(vendor, "s3"):
+		return glob{}, &MalformedError{"Policy has invalid action", s}
+	case name == "", strings.ContainsFunc(name, func(r rune) bool { return !alphanumeric(r) && !strings.ContainsRune("*?-_", r) }):
+		return glob{}, d.syntax("action " + quoted(s))
+	}
+	p, err := patternSyntax{wildcards: true}.compile(strings.ToLower(s))
+	return p.glob, err
+}
+
+func (d *dialect) readResources(m map[string]any, s *statement) error {
+	resources, not, err := d.oneOf(m, "Resource", "NotResource")
+	switch {
+	case d.kind == Trust && (m["Resource"] != nil || m["NotResource"] != nil):
+		return &MalformedError{"Has prohibited field Resource", ""}
+	case d.kind == Trust: // it speaks of its role
+		s.resources = []resource{{any: true, text: "*"}}
+		return nil
+	case err != nil:
+		return err
+	case len(resources) == 0 && d.kind == Resource:
+		return &MalformedError{"Missing required field Resource", ""}
+	case len(resources) == 0:
+		return &MalformedError{"Policy statement must contain resources.", ""}
+	}
+	s.notResource = not
+	for _, text := range resources {
+		r, err := d.resource(text)
+		if err != nil {
+			return err
+		}
+		s.resources = append(s.resources, r)
+	}
+	return nil
 }
 
 func alphanumeric(r rune) bool {
 	return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
 }
 
-// oneOf reads the strings of an element or of its negation: one of the two must be there.
-func oneOf(m map[string]any, name, negation, missing string) (values []string, negated bool, err error) {
+func notAlphanumeric(r rune) bool { return !alphanumeric(r) }
+
+// oneOf reads the strings of an element or of its negation. None of the two makes no values.
+func (d *dialect) oneOf(m map[string]any, name, negation string) (values []string, negated bool, err error) {
 	raw, plain := m[name]
 	if other, not := m[negation]; not {
 		if plain {
-			return nil, false, malformed("Syntax errors in policy. A statement has either %s or %s.", name, negation)
+			return nil, false, d.syntax("a statement has either " + name + " or " + negation)
 		}
 		raw, negated = other, true
 	}
 	values, ok := stringList(raw)
 	if !ok {
-		return nil, false, malformed("Syntax errors in policy. %s must be a string or a list of strings.", name)
-	}
-	if len(values) == 0 {
-		return nil, false, malformed("%s", missing)
+		return nil, false, d.syntax(name + " must be a string or a list of strings")
 	}
 	return values, negated, nil
 }
@@ -190,132 +253,4 @@ func stringList(raw any) ([]string, bool) {
 	default:
 		return nil, false
 	}
-}
-
-// action reads "*" or "vendor:Name" with wildcards in the name; case does not count.
-func action(s string) (glob, error) {
-	vendor, name, ok := strings.Cut(s, ":")
-	if s == "*" || s == "*:*" {
-		return newGlob([]rune{star}), nil
-	}
-	if !ok || vendor == "" {
-		return glob{}, malformed("Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.")
-	}
-	if strings.ContainsFunc(vendor, func(r rune) bool { return !alphanumeric(r) && r != '-' }) {
-		return glob{}, malformed("Vendor %s is not valid.", vendor)
-	}
-	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !alphanumeric(r) && r != '*' && r != '?' }) {
-		return glob{}, malformed("Action %s is not valid.", s)
-	}
-	p, err := patternSyntax{wildcards: true}.compile(strings.ToLower(s))
-	return p.glob, err
-}
-
-// assumeActions are what a trust policy may speak of, in lower case.
-var assumeActions = []string{
-	"sts:assumerole", "sts:assumerolewithsaml", "sts:assumerolewithwebidentity", "sts:tagsession", "sts:setsourceidentity", "sts:setcontext",
-}
-
-// actionFits tells whether a document of this kind may speak of an action.
-func (d *dialect) actionFits(text string, g glob) bool {
-	if d.kind != Trust {
-		return true
-	}
-	return text != "*" && slices.ContainsFunc(assumeActions, g.match)
-}
-
-// A JSON object, with its members in order. Names are unique.
-type object []member
-
-type member struct {
-	name  string
-	value any
-}
-
-// members are an object's members by name. Any name that is not among known is refused.
-func members(raw any, known ...string) (map[string]any, error) {
-	obj, ok := raw.(object)
-	if !ok {
-		return nil, malformed("Syntax errors in policy.")
-	}
-	out := make(map[string]any, len(obj))
-	for _, m := range obj {
-		if !slices.Contains(known, m.name) {
-			return nil, malformed("Syntax errors in policy. Element %q is not understood.", m.name)
-		}
-		if m.value == nil {
-			return nil, malformed("Syntax errors in policy. Element %s is null.", m.name)
-		}
-		out[m.name] = m.value
-	}
-	return out, nil
-}
-
-// readJSON reads one JSON value strictly: no name twice in an object, which encoding/json would
-// overlook, and nothing behind the value. Numbers are json.Number.
-func readJSON(text []byte) (any, error) {
-	if !utf8.Valid(text) {
-		return nil, malformed("The policy is not in the valid JSON format.")
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	value, err := readValue(dec, 0)
-	if err == nil {
-		_, trailing := dec.Token()
-		if errors.Is(trailing, io.EOF) {
-			return value, nil
-		}
-	}
-	if bad := (*MalformedError)(nil); errors.As(err, &bad) {
-		return nil, err
-	}
-	return nil, malformed("The policy is not in the valid JSON format.")
-}
-
-func readValue(dec *json.Decoder, depth int) (any, error) {
-	if depth > maxDepth {
-		return nil, malformed("Syntax errors in policy.")
-	}
-	token, err := dec.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch token {
-	case json.Delim('{'):
-		return readObject(dec, depth)
-	case json.Delim('['):
-		list := []any{}
-		for dec.More() {
-			item, err := readValue(dec, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, item)
-		}
-		_, err = dec.Token()
-		return list, err
-	}
-	return token, nil
-}
-
-func readObject(dec *json.Decoder, depth int) (any, error) {
-	obj, seen := object{}, map[string]bool{}
-	for dec.More() {
-		token, err := dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, ok := token.(string)
-		if !ok || seen[name] {
-			return nil, malformed("Syntax errors in policy. Name %v stands twice.", token)
-		}
-		seen[name] = true
-		value, err := readValue(dec, depth+1)
-		if err != nil {
-			return nil, err
-		}
-		obj = append(obj, member{name, value})
-	}
-	_, err := dec.Token()
-	return obj, err
 }

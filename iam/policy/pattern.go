@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -91,10 +89,12 @@ type pattern struct {
 	parts []part
 }
 
-// part is a run of tokens, or a variable.
+// part is a run of tokens, or a variable behind one.
 type part struct {
 	tokens   []rune
-	variable string // condition key in lower case
+	literal  string // the text with which the tokens begin, for a quick no
+	variable bool
+	key      key
 	fallback string
 	optional bool // fallback stands for a key without a value
 }
@@ -106,153 +106,109 @@ type patternSyntax struct{ wildcards, variables bool }
 func (y patternSyntax) compile(s string) (pattern, error) {
 	var out pattern
 	var run []rune
-	variables := false
 	for i := 0; i < len(s); {
-		if y.variables && strings.HasPrefix(s[i:], "${") {
-			end := strings.IndexByte(s[i:], '}')
-			if end < 0 {
-				return pattern{}, malformed("Policy variable in %q has no end.", s)
-			}
-			name := s[i+2 : i+end]
-			i += end + 1
-			if name == "*" || name == "?" || name == "$" {
-				run = append(run, rune(name[0]))
-				continue
-			}
-			v, err := newVariable(name)
-			if err != nil {
-				return pattern{}, err
-			}
-			variables = true
-			out.parts = append(out.parts, part{tokens: run}, v)
-			run = nil
+		if !y.variables || !strings.HasPrefix(s[i:], "${") {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			i += size
+			run = append(run, y.token(r))
 			continue
 		}
-		r, size := utf8.DecodeRuneInString(s[i:])
-		i += size
-		if y.wildcards && r == '*' {
-			r = star
-		} else if y.wildcards && r == '?' {
-			r = question
+		end := strings.IndexByte(s[i:], '}')
+		if end < 0 {
+			return pattern{}, &MalformedError{legacy, "policy variable in " + quoted(s) + " has no end"}
 		}
-		run = append(run, r)
+		name := s[i+2 : i+end]
+		i += end + 1
+		if name == "*" || name == "?" || name == "$" {
+			run = append(run, rune(name[0]))
+			continue
+		}
+		v, err := newVariable(name)
+		if err != nil {
+			return pattern{}, err
+		}
+		v.tokens, v.literal = run, newGlob(run).literal
+		out.parts, run = append(out.parts, v), nil
 	}
-	if !variables {
+	if out.parts == nil {
 		return pattern{glob: newGlob(run)}, nil
 	}
 	out.parts = append(out.parts, part{tokens: run})
 	return out, nil
 }
 
+// token is a character of a pattern, or the wildcard that it means.
+func (y patternSyntax) token(r rune) rune {
+	switch {
+	case y.wildcards && r == '*':
+		return star
+	case y.wildcards && r == '?':
+		return question
+	}
+	return r
+}
+
 // newVariable reads what stands in ${}: a condition key, or a key and a default: aws:username, 'none'.
 func newVariable(s string) (part, error) {
-	key, fallback, optional := strings.Cut(s, ",")
-	p := part{variable: strings.ToLower(strings.TrimSpace(key)), optional: optional}
+	name, fallback, optional := strings.Cut(s, ",")
+	k, ok := newKey(strings.TrimSpace(name))
+	if !ok {
+		return part{}, &MalformedError{legacy, "policy variable ${" + s + "} is not supported"}
+	}
+	p := part{variable: true, key: k, optional: optional}
 	if optional {
 		fallback = strings.TrimSpace(fallback)
 		if len(fallback) < 2 || fallback[0] != '\'' || fallback[len(fallback)-1] != '\'' {
-			return part{}, malformed("The default of policy variable ${%s} must stand in single quotes.", s)
+			return part{}, &MalformedError{legacy, "the default of policy variable ${" + s + "} must stand in single quotes"}
 		}
 		p.fallback = fallback[1 : len(fallback)-1]
-	}
-	if !knownKey(p.variable) {
-		return part{}, malformed("Policy variable ${%s} is not supported.", s)
 	}
 	return p, nil
 }
 
-// match tells whether s matches; known is false when a variable has no value in this request.
-func (p *pattern) match(e *evaluation, s string) (matched, known bool) {
+// match tells whether s matches. A pattern with a variable that has no value, or several, matches nothing.
+// Source: "Policy variables with no value" in the IAM user guide.
+func (p *pattern) match(e *evaluation, s string) bool {
 	if p.parts == nil {
-		return p.glob.match(s), true
+		return p.glob.match(s)
 	}
-	var tokens []rune
-	for _, part := range p.parts {
+	if !strings.HasPrefix(s, p.parts[0].literal) {
+		return false
+	}
+	var space [128]rune
+	tokens, ok := p.expand(e, space[:0])
+	return ok && matchTokens(tokens, s)
+}
+
+// matchFolded is match whatever the case. The pattern has no wildcards.
+func (p *pattern) matchFolded(e *evaluation, s string) bool {
+	if p.parts == nil {
+		return strings.EqualFold(s, p.glob.literal)
+	}
+	var space [128]rune
+	tokens, ok := p.expand(e, space[:0])
+	return ok && strings.EqualFold(s, string(tokens))
+}
+
+// expand appends the pattern's tokens, with the values of its variables.
+func (p *pattern) expand(e *evaluation, tokens []rune) (_ []rune, ok bool) {
+	for i := range p.parts {
+		part := &p.parts[i]
 		tokens = append(tokens, part.tokens...)
-		if part.variable == "" {
+		if !part.variable {
 			continue
 		}
-		values := e.values(part.variable)
+		v := e.values(&part.key)
+		text := part.fallback
 		switch {
-		case len(values) == 1:
-			tokens = append(tokens, []rune(values[0])...)
-		case len(values) == 0 && part.optional:
-			tokens = append(tokens, []rune(part.fallback)...)
-		default:
-			return false, false
+		case v.count() == 1:
+			text = v.at(0)
+		case v.count() > 1 || !part.optional:
+			return tokens, false
+		}
+		for _, r := range text {
+			tokens = append(tokens, r)
 		}
 	}
-	return matchTokens(tokens, s), true
-}
-
-// resource is a pattern of ARNs, matched part by part: a wildcard does not reach from one part of
-// the ARN into the next, but in the last part it crosses slashes and colons.
-type resource struct {
-	any   bool // "*"
-	parts [6]pattern
-}
-
-var partitions = []string{"aws", "aws-cn", "aws-us-gov", "*"}
-
-func (d *dialect) resource(s string) (resource, error) {
-	if s == "*" {
-		return resource{any: true}, nil
-	}
-	raw := strings.SplitN(s, ":", 6)
-	if raw[0] != "arn" || len(raw) < 3 {
-		return resource{}, malformed("Resource %s must be in ARN format or \"*\".", s)
-	}
-	if !slices.Contains(partitions, raw[1]) {
-		return resource{}, malformed("Partition %q is not valid for resource %q.", raw[1], s)
-	}
-	if raw[2] == "" || strings.ContainsAny(raw[2], "*?$") && raw[2] != "*" {
-		return resource{}, malformed("Vendor %q is not valid for resource %q.", raw[2], s)
-	}
-	for len(raw) < 6 { // AWS completes a short ARN so
-		raw = append(raw, "*")
-	}
-	var out resource
-	for i, part := range raw {
-		syntax := patternSyntax{wildcards: true, variables: d.variables && i == 5}
-		if i < 5 && strings.Contains(part, "${") {
-			return resource{}, malformed("Policy variables are not allowed in this part of resource %q.", s)
-		}
-		var err error
-		if out.parts[i], err = syntax.compile(part); err != nil {
-			return resource{}, err
-		}
-	}
-	return out, nil
-}
-
-func (r *resource) match(e *evaluation) (matched, known bool) {
-	if r.any {
-		return true, true
-	}
-	if !e.isARN {
-		return false, true
-	}
-	return matchARN(&r.parts, e, &e.arn)
-}
-
-func matchARN(parts *[6]pattern, e *evaluation, arn *[6]string) (matched, known bool) {
-	known = true
-	for i := 5; i >= 0; i-- { // the last part tells resources apart soonest
-		m, k := parts[i].match(e, arn[i])
-		if known = known && k; !m && k {
-			return false, true
-		}
-	}
-	return known, known
-}
-
-// MalformedError is a document that is not a policy, or that says something this package does not
-// understand. Its message tells which and is safe to show.
-type MalformedError struct{ Message string }
-
-// Error is the message.
-func (e *MalformedError) Error() string { return "malformed policy document: " + e.Message }
-
-func malformed(format string, args ...any) error {
-	return &MalformedError{Message: fmt.Sprintf(format, args...)}
+	return tokens, true
 }

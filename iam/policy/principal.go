@@ -10,7 +10,9 @@ import (
 // principalPattern is one principal that a statement names.
 type principalPattern struct {
 	form  principalForm
-	value string
+	kind  string // as the document has it: "AWS", "Service", …; "" for the bare "*"
+	text  string // as the document has it
+	value string // what it is compared by
 }
 
 type principalForm uint8
@@ -19,7 +21,7 @@ const (
 	everyone      principalForm = iota // "*": also the anonymous, services and federated users
 	ofAccount                          // 12 digits
 	ofARN                              // of a user, a role, a session of either
-	ofUniqueID                         // AIDA…, AROA…: what AWS makes of an ARN whose entity is gone
+	ofUniqueID                         // AIDA…, AROA…: what AWS makes of an ARN, so that a namesake made later is another
 	ofProvider                         // Federated
 	ofService                          // Service
 	ofCanonicalID                      // CanonicalUser: an account by S3's name for it
@@ -43,71 +45,78 @@ func (d *dialect) readPrincipals(m map[string]any, s *statement) error {
 	switch {
 	case d.kind == Identity || d.kind == Managed:
 		if plain || not {
-			return malformed("Policy document should not specify a principal.")
+			return &MalformedError{"Policy document should not specify a principal.", ""}
 		}
 		return nil
 	case plain && not:
-		return malformed("Syntax errors in policy. A statement has either Principal or NotPrincipal.")
+		return d.syntax("a statement has either Principal or NotPrincipal")
 	case not && d.kind == Trust:
-		return malformed("AssumeRolepolicy contained a NotPrincipal, which is not supported.")
+		return d.syntax("the policy of a role cannot have NotPrincipal")
 	case not && !s.deny:
-		return malformed("Allow with NotPrincipal is not allowed.")
+		return d.syntax("NotPrincipal goes with Deny only")
 	case !plain && !not:
-		return malformed("Missing required field Principal")
+		return &MalformedError{"Missing required field Principal", ""}
 	case not:
 		raw, s.notPrincipal = other, true
 	}
 	if raw == "*" {
-		s.principals = []principalPattern{{form: everyone}}
+		s.principals = []principalPattern{{form: everyone, text: "*"}}
 		return nil
 	}
-	block, ok := raw.(object)
-	if !ok {
-		return malformed("Syntax errors in policy. Principal must be \"*\" or an object.")
+	block, ok := raw.(*object)
+	if !ok || len(block.members) == 0 {
+		return d.invalidPrincipal("", "neither \"*\" nor an object")
 	}
-	for _, m := range block {
+	for _, m := range block.members {
 		values, ok := stringList(m.value)
 		if !ok || len(values) == 0 {
-			return malformed("Syntax errors in policy. Principal %s must be a string or a list of strings.", m.name)
+			return d.invalidPrincipal(m.name, "neither a string nor a list of strings")
 		}
 		for _, v := range values {
 			p, ok := newPrincipal(m.name, v)
 			if !ok {
-				return malformed("Invalid principal in policy: %q:%q", m.name, v)
+				return d.invalidPrincipal(m.name, v)
 			}
 			s.principals = append(s.principals, p)
 		}
 	}
-	if len(s.principals) == 0 {
-		return malformed("Syntax errors in policy. Principal is empty.")
-	}
 	return nil
+}
+
+func (d *dialect) invalidPrincipal(kind, value string) error {
+	switch {
+	case d.kind == Resource:
+		return &MalformedError{"Invalid principal in policy", kind + ": " + value}
+	case kind == "Federated":
+		return &MalformedError{"Federated principals must be valid domain names or SAML metadata ARNs", value}
+	}
+	return &MalformedError{`Invalid principal in policy: "` + strings.ToUpper(kind) + `":"` + value + `"`, ""}
 }
 
 func newPrincipal(kind, v string) (p principalPattern, ok bool) {
 	switch kind {
 	case "AWS":
-		return newAWSPrincipal(v)
+		p, ok = newAWSPrincipal(v)
 	case "Federated":
-		return principalPattern{ofProvider, v}, knownProvider(v)
+		p, ok = principalPattern{form: ofProvider, value: v}, knownProvider(v)
 	case "Service":
-		return principalPattern{ofService, v}, strings.HasSuffix(v, ".amazonaws.com") && hostname(v)
+		p, ok = principalPattern{form: ofService, value: v}, strings.HasSuffix(v, ".amazonaws.com") && hostname(v)
 	case "CanonicalUser":
-		return principalPattern{ofCanonicalID, v}, len(v) == 64 && strings.Trim(v, "0123456789abcdef") == ""
+		p, ok = principalPattern{form: ofCanonicalID, value: v}, len(v) == 64 && strings.Trim(v, "0123456789abcdef") == ""
 	}
-	return p, false
+	p.kind, p.text = kind, v
+	return p, ok
 }
 
-// newAWSPrincipal reads a principal of AWS. Wildcards stand alone or not at all.
+// newAWSPrincipal reads a principal of AWS. A wildcard stands alone or not at all.
 func newAWSPrincipal(v string) (p principalPattern, ok bool) {
-	if v == "*" {
+	switch {
+	case v == "*":
 		return principalPattern{form: everyone}, true
-	}
-	if isAccount(v) {
-		return principalPattern{ofAccount, v}, true
-	}
-	if len(v) >= 16 && (strings.HasPrefix(v, "AIDA") || strings.HasPrefix(v, "AROA")) && !strings.ContainsFunc(v, notAlphanumeric) {
-		return principalPattern{ofUniqueID, v}, true
+	case isAccount(v):
+		return principalPattern{form: ofAccount, value: v}, true
+	case uniqueID(v):
+		return principalPattern{form: ofUniqueID, value: v}, true
 	}
 	arn, ok := splitARN(v)
 	if !ok || arn[3] != "" || !isAccount(arn[4]) || strings.ContainsAny(v, "*? ") || !slices.Contains(partitions[:3], arn[1]) {
@@ -116,14 +125,14 @@ func newAWSPrincipal(v string) (p principalPattern, ok bool) {
 	kind, name, _ := strings.Cut(arn[5], "/")
 	switch {
 	case arn[2] == "iam" && arn[5] == "root":
-		return principalPattern{ofAccount, arn[4]}, true
+		return principalPattern{form: ofAccount, value: arn[4]}, true
 	case arn[2] == "iam" && (kind == "user" || kind == "role"):
-		return principalPattern{ofARN, v}, name != "" && !strings.HasSuffix(name, "/")
+		return principalPattern{form: ofARN, value: v}, name != "" && !strings.HasSuffix(name, "/")
 	case arn[2] == "sts" && kind == "assumed-role":
 		role, session, _ := strings.Cut(name, "/")
-		return principalPattern{ofARN, v}, role != "" && session != "" && !strings.Contains(session, "/")
+		return principalPattern{form: ofARN, value: v}, role != "" && session != "" && !strings.Contains(session, "/")
 	case arn[2] == "sts" && kind == "federated-user":
-		return principalPattern{ofARN, v}, name != "" && !strings.Contains(name, "/")
+		return principalPattern{form: ofARN, value: v}, name != "" && !strings.Contains(name, "/")
 	}
 	return p, false
 }
@@ -140,7 +149,9 @@ func knownProvider(v string) bool {
 
 func isAccount(s string) bool { return len(s) == 12 && strings.Trim(s, "0123456789") == "" }
 
-func notAlphanumeric(r rune) bool { return !alphanumeric(r) }
+func uniqueID(s string) bool {
+	return len(s) >= 16 && (strings.HasPrefix(s, "AIDA") || strings.HasPrefix(s, "AROA")) && !strings.ContainsFunc(s, notAlphanumeric)
+}
 
 func hostname(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return !alphanumeric(r) && r != '.' && r != '-' && r != '_' })
@@ -164,38 +175,36 @@ func (e *evaluation) matchesPrincipal(s *statement) (grant, bool) {
 
 // grantOf tells how a principal of a policy stands to the caller.
 func (e *evaluation) grantOf(p *principalPattern) grant {
-	c := e.Caller
-	switch p.form {
-	case everyone:
+	c, s := e.Caller, e.Caller.Session
+	switch {
+	case p.form == everyone:
 		return grantDirect
-	case ofService:
-		return when(e.Service == p.value && p.value != "", grantDirect)
-	case ofProvider:
-		return when(e.Provider == p.value && p.value != "", grantDirect)
-	}
-	if c.Anonymous || c.Account == "" {
+	case e.Service != "":
+		return when(p.form == ofService && p.value == e.Service, grantDirect)
+	case e.Provider != "":
+		return when(p.form == ofProvider && p.value == e.Provider, grantDirect)
+	case e.stranger:
 		return grantNone
 	}
 	switch p.form {
 	case ofAccount:
-		return when(c.Account == p.value, grantAccount)
+		return when(p.value == c.Account, grantAccount)
 	case ofCanonicalID:
-		return when(e.Canonical == p.value, grantAccount)
+		return when(p.value == e.Canonical, grantAccount)
+	case ofProvider: // of a session that a token of it began
+		return when(s != nil && p.value == s.Provider, grantLimited)
+	case ofARN:
+		if p.value == c.ARN {
+			return grantDirect
+		}
+		return when(s != nil && p.value == s.IssuerARN, grantLimited)
 	case ofUniqueID:
-		return e.grantOfID(p.value)
+		if p.value == c.UserID {
+			return grantDirect
+		}
+		return when(s != nil && p.value == s.Issuer, grantLimited)
 	}
-	if c.ARN == p.value {
-		return grantDirect
-	}
-	return when(c.Session != nil && c.Session.IssuerARN == p.value, grantLimited)
-}
-
-func (e *evaluation) grantOfID(id string) grant {
-	c := e.Caller
-	if c.UserID == id {
-		return grantDirect
-	}
-	return when(c.Session != nil && c.Session.Issuer == id, grantLimited)
+	return grantNone
 }
 
 func when(met bool, g grant) grant {
@@ -217,16 +226,16 @@ func (e *evaluation) excepted(listed []principalPattern) bool {
 			return true
 		case g == grantAccount:
 			account = true
-		case g == grantLimited:
+		case g == grantLimited && p.form != ofProvider:
 			issuer = true
 		case g == grantDirect:
 			self = true
 		}
 	}
-	if e.bounded {
+	switch {
+	case e.bounded:
 		return false
-	}
-	if e.Caller.Root {
+	case e.Caller.Root && !hasIssuer(e.Caller):
 		return account
 	}
 	return account && self && (issuer || !hasIssuer(e.Caller))

@@ -1,0 +1,73 @@
+package policy
+
+import "slices"
+
+// ContextKeys are the condition keys that the document names, in conditions and variables, as it writes them,
+// each once and sorted.
+func (d *Document) ContextKeys() []string {
+	var out []string
+	d.eachKey(func(k *key) { out = append(out, k.text) })
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (d *Document) eachKey(visit func(*key)) {
+	for i := range d.statements {
+		d.statements[i].eachKey(visit)
+	}
+}
+
+func (s *statement) eachKey(visit func(*key)) {
+	ofPattern := func(p *pattern) {
+		for i := range p.parts {
+			if p.parts[i].variable {
+				visit(&p.parts[i].key)
+			}
+		}
+	}
+	for i := range s.resources {
+		for j := range s.resources[i].parts {
+			ofPattern(&s.resources[i].parts[j])
+		}
+	}
+	for i := range s.conditions {
+		c := &s.conditions[i]
+		visit(&c.key)
+		for j := range c.operands {
+			ofPattern(&c.operands[j].pattern)
+			for k := 0; c.operands[j].arn != nil && k < 6; k++ {
+				ofPattern(&c.operands[j].arn[k])
+			}
+		}
+	}
+}
+
+// Principal is one that a document names: Kind is "AWS", "Federated", "Service" or "CanonicalUser", or "" for the
+// bare "*".
+type Principal struct{ Kind, Value string }
+
+// Principals are those that the document names in Principal and NotPrincipal, each once, in order.
+func (d *Document) Principals() []Principal {
+	var out []Principal
+	for i := range d.statements {
+		for _, p := range d.statements[i].principals {
+			if named := (Principal{p.kind, p.text}); !slices.Contains(out, named) {
+				out = append(out, named)
+			}
+		}
+	}
+	return out
+}
+
+// Resources are the patterns of Resource and NotResource, each once, in order.
+func (d *Document) Resources() []string {
+	var out []string
+	for i := range d.statements {
+		for _, r := range d.statements[i].resources {
+			if !slices.Contains(out, r.text) {
+				out = append(out, r.text)
+			}
+		}
+	}
+	return out
+}

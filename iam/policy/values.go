@@ -1,0 +1,191 @@
+package policy
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"hive/iam/principal"
+)
+
+// values are what a request has for a condition key: none, one, or a list.
+type values struct {
+	one  string
+	has  bool
+	list []string
+}
+
+func (v *values) count() int {
+	switch {
+	case v.list != nil:
+		return len(v.list)
+	case v.has:
+		return 1
+	}
+	return 0
+}
+
+func (v *values) at(i int) string {
+	if v.list != nil {
+		return v.list[i]
+	}
+	return v.one
+}
+
+// empty tells whether there is nothing to compare: no value, or none that says anything.
+func (v *values) empty() bool {
+	for i := range v.count() {
+		if v.at(i) != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// values are the request's values of a condition key.
+func (e *evaluation) values(k *key) values {
+	if k.slot == 0 {
+		return e.named(k)
+	}
+	if at := e.slots[k.slot]; at > 0 {
+		return e.cached[at-1]
+	}
+	v := e.lookup(k)
+	if int(e.used) < len(e.cached) {
+		e.cached[e.used] = v
+		e.used++
+		e.slots[k.slot] = e.used
+	}
+	return v
+}
+
+// named are the values of a key that is known by its form only.
+func (e *evaluation) named(k *key) values {
+	if list, ok := e.Context[k.name]; ok {
+		return values{list: list}
+	}
+	if k.global != "" && strings.HasPrefix(e.action, k.name[:4]) {
+		return values{list: e.Context[k.global]}
+	}
+	if k.source == fromClaims && e.Caller.Session != nil {
+		for _, claim := range e.Caller.Session.Claims {
+			if claim.Key == k.name {
+				return values{one: claim.Value, has: true}
+			}
+		}
+	}
+	return values{}
+}
+
+// lookup finds the values of a known key.
+func (e *evaluation) lookup(k *key) values {
+	if list, ok := e.Context[k.name]; ok {
+		return values{list: list}
+	}
+	if k.source == fromContext || k.source == never {
+		return values{}
+	}
+	s := e.compute(k.source)
+	return values{one: s, has: s != ""}
+}
+
+// compute is the value that follows from the caller or the clock; "" when there is none.
+func (e *evaluation) compute(from source) string {
+	c := e.Caller
+	switch from {
+	case fromNow:
+		return e.Now.UTC().Format(time.RFC3339)
+	case fromEpoch:
+		return strconv.FormatInt(e.Now.Unix(), 10)
+	case fromSecure:
+		return strconv.FormatBool(c.Secure)
+	case fromSourceIP:
+		return c.SourceIP
+	case fromUserAgent:
+		return c.UserAgent
+	case fromRegion:
+		return c.Region
+	case fromResourceAccount:
+		return e.owner
+	case fromService:
+		return e.Service
+	case fromIsService:
+		return strconv.FormatBool(e.Service != "")
+	case fromFalse:
+		return "false"
+	}
+	return e.ofCaller(from)
+}
+
+// ofCaller is a value that tells who the caller is; "" when there is none.
+func (e *evaluation) ofCaller(from source) string {
+	c := e.Caller
+	switch from {
+	case fromUserID:
+		if c.UserID == "" && e.stranger {
+			return "anonymous"
+		}
+		return c.UserID
+	case fromPrincipalType:
+		return e.principalType()
+	}
+	if e.stranger {
+		return ""
+	}
+	switch from {
+	case fromUserName:
+		if c.Session != nil && c.Session.Kind != principal.UserSession {
+			return ""
+		}
+		return c.UserName
+	case fromPrincipalARN: // a role's session goes by its role
+		if c.Session != nil && c.Session.Kind == principal.RoleSession {
+			return c.Session.IssuerARN
+		}
+		return c.ARN
+	case fromAccount:
+		return c.Account
+	}
+	if c.Session == nil {
+		return "" // of long-term keys nothing more is known
+	}
+	return e.ofSession(from, c.Session)
+}
+
+func (e *evaluation) ofSession(from source, s *principal.Session) string {
+	switch from {
+	case fromMFA:
+		return strconv.FormatBool(!s.MFA.IsZero())
+	case fromMFAAge:
+		if !s.MFA.IsZero() {
+			return strconv.FormatInt(int64(e.Now.Sub(s.MFA)/time.Second), 10)
+		}
+	case fromIssued:
+		return s.Issued.UTC().Format(time.RFC3339)
+	case fromSourceIdentity:
+		return s.SourceIdentity
+	case fromProvider:
+		return s.Provider
+	case fromInstance:
+		if s.Instance != "" {
+			return "arn:aws:ec2:" + e.Caller.Region + ":" + e.Caller.Account + ":instance/" + s.Instance
+		}
+	}
+	return ""
+}
+
+// principalType is as the table in "Request information that you can use for policy variables" has it.
+func (e *evaluation) principalType() string {
+	c := e.Caller
+	switch {
+	case e.stranger:
+		return "Anonymous"
+	case c.Session != nil && c.Session.Kind == principal.RoleSession:
+		return "AssumedRole"
+	case c.Session != nil && c.Session.Kind == principal.FederatedSession:
+		return "FederatedUser"
+	case c.Root:
+		return "Account"
+	}
+	return "User"
+}
