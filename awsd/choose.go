@@ -80,6 +80,13 @@ func (f *front) guess(r *http.Request) *Service {
 	if svc := f.services[label]; svc != nil {
 		return svc
 	}
+	if target := r.Header.Get("X-Amz-Target"); target != "" {
+		for _, svc := range f.services {
+			if svc.API.IsTarget(target) {
+				return svc
+			}
+		}
+	}
 	form, _ := url.ParseQuery(r.URL.RawQuery) // what cannot be read points nowhere
 	if isForm(r) && r.URL.Path == "/" {
 		form = peekForm(r)

@@ -14,6 +14,10 @@ func unsupported(api *protocol.API, op string) *protocol.Error {
 		return protocol.Errorf(http.StatusNotImplemented, "NotImplemented", "%s is functionality that is not implemented.", op)
 	case "ebs":
 		return protocol.Errorf(http.StatusNotFound, "UnknownOperationException", "The operation %s is not supported.", op)
+	case "cloudtrail":
+		return protocol.Errorf(http.StatusBadRequest, "UnsupportedOperationException", "The operation %s is not supported.", op)
+	case "tagging":
+		return protocol.Errorf(http.StatusBadRequest, "UnknownOperationException", "The operation %s is not supported.", op)
 	case "ec2":
 		return protocol.Errorf(http.StatusBadRequest, "UnsupportedOperation", "The operation %s is not supported.", op)
 	}
@@ -28,6 +32,8 @@ func internalError(api *protocol.API) *protocol.Error {
 		code = "InternalError"
 	case "ebs":
 		code = "InternalServerException"
+	case "tagging":
+		code = "InternalServiceException"
 	}
 	return protocol.Errorf(http.StatusInternalServerError, code, "We encountered an internal error. Please try again.")
 }

@@ -23,18 +23,21 @@ import (
 
 // service is one AWS service that Hive speaks.
 type service struct {
-	name      string // of the model, the SDK's package and the signature's scope
+	name      string // of the model and the signature's scope
+	sdk       string // its package
 	title     string
 	protocol  string
 	namespace string // of the XML that it answers; "-" for JSON
 }
 
 var services = []service{
-	{"s3", "S3", "restXml", "http://s3.amazonaws.com/doc/2006-03-01/"},
-	{"ec2", "EC2", "ec2Query", "http://ec2.amazonaws.com/doc/2016-11-15/"},
-	{"iam", "IAM", "awsQuery", "https://iam.amazonaws.com/doc/2010-05-08/"},
-	{"sts", "STS", "awsQuery", "https://sts.amazonaws.com/doc/2011-06-15/"},
-	{"ebs", "the EBS direct APIs", "restJson1", "-"},
+	{"s3", "s3", "S3", "restXml", "http://s3.amazonaws.com/doc/2006-03-01/"},
+	{"ec2", "ec2", "EC2", "ec2Query", "http://ec2.amazonaws.com/doc/2016-11-15/"},
+	{"iam", "iam", "IAM", "awsQuery", "https://iam.amazonaws.com/doc/2010-05-08/"},
+	{"sts", "sts", "STS", "awsQuery", "https://sts.amazonaws.com/doc/2011-06-15/"},
+	{"ebs", "ebs", "the EBS direct APIs", "restJson1", "-"},
+	{"cloudtrail", "cloudtrail", "CloudTrail", "awsJson1_1", "-"},
+	{"tagging", "resourcegroupstaggingapi", "the Resource Groups Tagging API", "awsJson1_1", "-"},
 }
 
 // defaultXML is the name in XML that a Go field has unless the table says otherwise.
@@ -107,7 +110,7 @@ func join(s service) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := readSDK("github.com/aws/aws-sdk-go-v2/service/" + s.name)
+	k, err := readSDK("github.com/aws/aws-sdk-go-v2/service/" + s.sdk)
 	if err != nil {
 		return nil, err
 	}

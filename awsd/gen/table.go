@@ -296,7 +296,7 @@ func (t *table) queryName(m *member) string {
 // xmlName is a member's name in a document.
 func (t *table) xmlName(m *member) string {
 	name := "xmlName"
-	if t.service.protocol == "restJson1" {
+	if t.service.protocol == "restJson1" || t.service.protocol == "awsJson1_1" {
 		name = "jsonName"
 	}
 	if x := m.Traits.str(name); x != "" {

@@ -15,11 +15,12 @@ import (
 // API is one AWS service as its model describes it. Generated packages make one each; it is safe for
 // concurrent use. Nothing but the names of the operations is read from the tables before it is needed.
 type API struct {
-	Service string // signing name: "s3", "ec2", "iam", "sts", "ebs"
+	Service string // signing name: "s3", "ec2", "iam", "sts", "ebs", "cloudtrail", "tagging"
 	Version string // "2006-03-01"
 
-	protocol  string // "restXml", "restJson1", "ec2Query", "awsQuery"
+	protocol  string // "restXml", "restJson1", "awsJson1_1", "ec2Query", "awsQuery"
 	namespace string
+	target    string // of awsJson1_1: what stands before the operation in X-Amz-Target
 	dialect   dialect
 
 	text   string
@@ -66,6 +67,9 @@ func New(text string, types []Types, unions []any) *API {
 			continue
 		}
 		a.Service, a.protocol, a.Version, a.namespace = cells[1], cells[2], cells[3], cells[4]
+		if len(cells) > 5 {
+			a.target = cells[5]
+		}
 		break
 	}
 	a.dialect = dialectOf(a.protocol)
@@ -82,8 +86,10 @@ func (a *API) tables() (*table, error) {
 		switch a.protocol {
 		case "restXml":
 			a.routes, a.loadErr = newRoutes(a)
-		case "restJson1":
+		case protocolRESTJSON:
 			a.routes = newPathRoutes(a)
+		case protocolJSON:
+			a.routes = targetRoutes{a.dialect, a.target, a.table.ops}
 		}
 	})
 	return a.table, a.loadErr
@@ -121,6 +127,21 @@ func (a *API) prepare(op *Operation) error {
 		op.out, op.err = a.joiner.codec(op.output, reflect.TypeOf(op.types.Out))
 	})
 	return op.err
+}
+
+// The protocols of JSON documents.
+const (
+	protocolRESTJSON = "restJson1"
+	protocolJSON     = "awsJson1_1"
+)
+
+// SpeaksJSON tells whether requests and answers are JSON documents.
+func (a *API) SpeaksJSON() bool { return a.protocol == protocolRESTJSON || a.protocol == protocolJSON }
+
+// IsTarget tells whether an X-Amz-Target asks for an operation of the API.
+func (a *API) IsTarget(target string) bool {
+	_, ok := cutTarget(target, a.target)
+	return ok
 }
 
 // TakesForm tells whether requests are forms: those of the query protocols.

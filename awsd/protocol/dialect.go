@@ -27,8 +27,10 @@ func dialectOf(protocol string) dialect {
 		return ec2Dialect{}
 	case "awsQuery":
 		return queryDialect{}
-	case "restJson1":
+	case protocolRESTJSON:
 		return jsonDialect{}
+	case protocolJSON:
+		return targetDialect{}
 	}
 	return s3Dialect{}
 }

@@ -69,8 +69,10 @@ func contentType(protocol string) string {
 		return "text/xml;charset=UTF-8"
 	case "awsQuery":
 		return "text/xml"
-	case "restJson1":
+	case protocolRESTJSON:
 		return "application/json"
+	case protocolJSON:
+		return "application/x-amz-json-1.1"
 	}
 	return "application/xml"
 }
@@ -124,7 +126,7 @@ func (a *API) encodeREST(w http.ResponseWriter, op *Operation, v reflect.Value) 
 	switch {
 	case payload != nil:
 		return a.writePayload(w, status, payload, v.Field(payload.index))
-	case bodied && a.protocol == "restJson1":
+	case bodied && a.SpeaksJSON(), a.protocol == protocolJSON:
 		return send(w, status, contentType(a.protocol), appendJSON(nil, op.out, timeEpoch, v))
 	case bodied:
 		x := a.writer()

@@ -5,6 +5,7 @@ import "net/http"
 // EncodeError answers a request with an error. A HEAD request and a 304 get no body; an error without a status
 // is the server's fault, 500.
 func (a *API) EncodeError(w http.ResponseWriter, r *http.Request, requestID string, err *Error) {
+	err = a.reword(err)
 	h := w.Header()
 	for name, values := range err.Header {
 		h[name] = values
@@ -18,9 +19,9 @@ func (a *API) EncodeError(w http.ResponseWriter, r *http.Request, requestID stri
 		w.WriteHeader(status)
 		return
 	}
-	if a.protocol == "restJson1" {
+	if a.SpeaksJSON() {
 		// The client went away when this fails, and there is no other answer left to give it.
-		_ = sendJSONError(w, status, err)
+		_ = sendJSONError(w, a.protocol, status, err)
 		return
 	}
 	x := a.writer()
@@ -36,6 +37,17 @@ func (a *API) EncodeError(w http.ResponseWriter, r *http.Request, requestID stri
 	}
 	// The client went away when this fails, and there is no other answer left to give it.
 	_ = send(w, status, contentType(a.protocol), x.buf)
+}
+
+// reword gives what other rooms refuse, in the words of most services, the words of awsJson1_1's: their refusals are
+// all 400.
+func (a *API) reword(err *Error) *Error {
+	if a.protocol != protocolJSON || err.Code != "AccessDenied" {
+		return err
+	}
+	worded := *err
+	worded.Code, worded.Status = "AccessDeniedException", http.StatusBadRequest
+	return &worded
 }
 
 func (x *xmlWriter) codeAndMessage(err *Error) {

@@ -90,6 +90,24 @@ func FuzzRESTJSON(f *testing.F) {
 	})
 }
 
+func FuzzAWSJSON(f *testing.F) {
+	f.Add("CloudTrail_20131101.LookupEvents", `{"LookupAttributes":[{"AttributeKey":"EventName","AttributeValue":"RunInstances"}],"StartTime":1.5e9,"MaxResults":50}`)
+	f.Add("x.CloudTrail_20131101.CreateTrail", `{"Name":"n","TagsList":[{"Key":"k"}],"S3BucketName":null}`)
+	f.Add("CloudTrail_20131101.", "")
+	api := apiOf(f, "cloudtrail")
+	f.Fuzz(func(t *testing.T, target, payload string) {
+		r := request(t, "POST", "/")
+		r.Header = http.Header{"X-Amz-Target": {target}}
+		op, err := api.Route(r, nil)
+		if err != nil {
+			ownError(t, err)
+			return
+		}
+		_, err = api.Decode(op, r, nil, newBody([]byte(payload)))
+		ownError(t, err)
+	})
+}
+
 func FuzzRESTXML(f *testing.F) {
 	targets := []string{"/b?delete", "/b?lifecycle", "/b?acl", "/b?metrics&id=1", "/b?replication", "/b/k?uploadId=u", "/b/k?select&select-type=2", "/b/k?encryption"}
 	seedSnapshots(f, "s3", "DeleteObjects", "PutBucketLifecycleConfiguration", "PutBucketAcl", "PutBucketMetricsConfiguration",

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// jsonReader reads a document of restJson1 along the shapes. As AWS does, it overlooks members that the schema does
+// jsonReader reads a document of restJson1 or awsJson1_1 along the shapes. As AWS does, it overlooks members that the schema does
 // not have, and takes null for an absent one. https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
 type jsonReader struct{ dialect dialect }
 
@@ -214,15 +214,20 @@ func appendText(b []byte, s string) []byte {
 	return append(b, text...)
 }
 
-// sendJSONError answers with {"Message": …} and the code, in a header and as __type.
-func sendJSONError(w http.ResponseWriter, status int, e *Error) error {
+// sendJSONError answers with the message, and the code in a header and as __type. restJson1's services write Message,
+// those of awsJson1_1 message.
+func sendJSONError(w http.ResponseWriter, protocol string, status int, e *Error) error {
 	w.Header()["X-Amzn-Errortype"] = []string{e.Code}
 	b := append([]byte(`{"__type":`), appendText(nil, e.Code)...)
-	b = append(append(b, `,"Message":`...), appendText(nil, e.Message)...)
+	name := `,"Message":`
+	if protocol == protocolJSON {
+		name = `,"message":`
+	}
+	b = append(append(b, name...), appendText(nil, e.Message)...)
 	for _, f := range e.Fields {
 		b = append(append(append(append(b, ','), appendText(nil, f.Name)...), ':'), appendText(nil, f.Value)...)
 	}
-	return send(w, status, contentType("restJson1"), append(b, '}'))
+	return send(w, status, contentType(protocol), append(b, '}'))
 }
 
 // jsonDialect is that of the EBS direct APIs ("ValidationException" with a Reason in their reference).
@@ -252,7 +257,7 @@ func (jsonDialect) malformed(why string) *Error {
 	return Errorf(http.StatusBadRequest, "SerializationException", "The request cannot be read: %s", why)
 }
 
-// asJSON words an error about the request itself as restJson1's services do.
+// asJSON words an error about the request itself as services of JSON do.
 func asJSON(d dialect, err error) error {
 	var e *Error
 	if errors.As(err, &e) && e.Code == "InvalidURI" {

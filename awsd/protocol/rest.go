@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// restReader reads a restXml or restJson1 request: https://smithy.io/2.0/aws/protocols/aws-restxml-protocol.html,
+// restReader reads a restXml, restJson1 or awsJson1_1 request: https://smithy.io/2.0/aws/protocols/aws-restxml-protocol.html,
 // https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
 type restReader struct {
 	api    *API
@@ -22,7 +22,7 @@ type restReader struct {
 func (a *API) decodeREST(op *Operation, r *http.Request, body Body, in reflect.Value) (err error) {
 	d := &restReader{api: a, op: op, r: r, body: body}
 	if d.query, err = parseQuery(r.URL.RawQuery); err != nil {
-		if a.protocol == "restJson1" {
+		if a.SpeaksJSON() {
 			err = asJSON(a.dialect, err)
 		}
 		return err
@@ -240,7 +240,7 @@ func (d *restReader) unbound(in reflect.Value) error {
 
 // document reads XML or JSON.
 func (d *restReader) document(doc []byte, root string, c *codec, v reflect.Value) error {
-	if d.api.protocol == "restJson1" {
+	if d.api.SpeaksJSON() {
 		return readJSON(d.api.dialect, doc, c, v)
 	}
 	return readXML(d.api.dialect, doc, root, c, v)
@@ -248,7 +248,7 @@ func (d *restReader) document(doc []byte, root string, c *codec, v reflect.Value
 
 // noBody answers a request without the document that it needs.
 func (d *restReader) noBody(c *codec) error {
-	if d.api.protocol == "restJson1" {
+	if d.api.SpeaksJSON() {
 		return readJSON(d.api.dialect, []byte("{}"), c, reflect.New(c.typ).Elem())
 	}
 	return Errorf(http.StatusBadRequest, "MissingRequestBodyError", "Request Body is empty")

@@ -17,20 +17,24 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/resourcegroupstaggingapi"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"hive/awsd/cloudtrailapi"
 	"hive/awsd/ebsapi"
 	"hive/awsd/ec2api"
 	"hive/awsd/iamapi"
 	"hive/awsd/protocol"
 	"hive/awsd/s3api"
 	"hive/awsd/stsapi"
+	"hive/awsd/taggingapi"
 )
 
 // rig is a service's API beside the SDK's own client of it: the other end of every proof here.
@@ -73,6 +77,18 @@ var rigs = []rig{
 	}},
 	{"ebs", ebsapi.API, 6, func(o clientOptions) any {
 		return ebs.New(ebs.Options{
+			Region: "us-east-1", APIOptions: o.stack, HTTPClient: httpClient(o.transport), BaseEndpoint: endpoint,
+			Credentials: signer, Retryer: aws.NopRetryer{},
+		})
+	}},
+	{"cloudtrail", cloudtrailapi.API, 60, func(o clientOptions) any {
+		return cloudtrail.New(cloudtrail.Options{
+			Region: "us-east-1", APIOptions: o.stack, HTTPClient: httpClient(o.transport), BaseEndpoint: endpoint,
+			Credentials: signer, Retryer: aws.NopRetryer{},
+		})
+	}},
+	{"tagging", taggingapi.API, 9, func(o clientOptions) any {
+		return resourcegroupstaggingapi.New(resourcegroupstaggingapi.Options{
 			Region: "us-east-1", APIOptions: o.stack, HTTPClient: httpClient(o.transport), BaseEndpoint: endpoint,
 			Credentials: signer, Retryer: aws.NopRetryer{},
 		})
@@ -155,9 +171,12 @@ func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// moduleDir is where the module cache keeps an SDK package.
+// moduleDir is where the module cache keeps the SDK's package of a service.
 func moduleDir(t testing.TB, service string) string {
 	t.Helper()
+	if service == "tagging" {
+		service = "resourcegroupstaggingapi"
+	}
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2/service/"+service).Output()
 	if err != nil {
 		t.Fatal(err)

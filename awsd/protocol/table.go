@@ -8,7 +8,7 @@ import (
 
 // The generated table of a service is text, one line per thing, columns parted by tabs:
 //
-//	api     name protocol version namespace
+//	api     name protocol version namespace [target]
 //	op      name input output [method level literals status flag…]
 //	note    op mark…                   page=Token:NextToken[:Size] token=Field dry filters: see Notes
 //	struct  name root member…          root: the XML name when the structure is a whole document

@@ -21,7 +21,8 @@ const (
 	dialectQuery dialect = iota // iam, sts and whatever else speaks awsQuery
 	dialectEC2
 	dialectS3
-	dialectJSON // ebs: restJson1
+	dialectJSON   // ebs: restJson1
+	dialectTarget // cloudtrail, tagging: awsJson1_1
 )
 
 func dialectOf(service string) dialect {
@@ -32,6 +33,8 @@ func dialectOf(service string) dialect {
 		return dialectEC2
 	case serviceEBS:
 		return dialectJSON
+	case "cloudtrail", "tagging":
+		return dialectTarget
 	}
 	return dialectQuery
 }
@@ -209,7 +212,7 @@ func (d dialect) expiredToken(token string) *protocol.Error {
 		return refuse(http.StatusBadRequest, "ExpiredToken", "The provided token has expired.", protocol.Field{Name: "Token-0", Value: token})
 	case dialectEC2:
 		return refuse(http.StatusBadRequest, "RequestExpired", "Request has expired.")
-	case dialectJSON:
+	case dialectJSON, dialectTarget:
 		return refuse(http.StatusForbidden, "ExpiredTokenException", "The security token included in the request is expired")
 	}
 	return refuse(http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired")
@@ -382,7 +385,7 @@ func readError(err error) error {
 	return err
 }
 
-// jsonCodes are the codes of the query services as restJson1's have them. Source: "Common errors" of the EBS direct
+// jsonCodes are the codes of the query services as those of JSON have them. Source: "Common errors" of the EBS direct
 // APIs' reference.
 var jsonCodes = map[string]string{
 	"MissingAuthenticationToken": "MissingAuthenticationTokenException",
@@ -394,10 +397,15 @@ var jsonCodes = map[string]string{
 // reword gives a refusal the code that it has in the dialect.
 func (d dialect) reword(err error) error {
 	refusal, ok := err.(*protocol.Error)
-	if !ok || d != dialectJSON || jsonCodes[refusal.Code] == "" {
+	if !ok || d != dialectJSON && d != dialectTarget {
 		return err
 	}
 	worded := *refusal
-	worded.Code = jsonCodes[refusal.Code]
+	if code := jsonCodes[refusal.Code]; code != "" {
+		worded.Code = code
+	}
+	if d == dialectTarget && worded.Status == http.StatusForbidden {
+		worded.Status = http.StatusBadRequest // as all that awsJson's services refuse
+	}
 	return &worded
 }
