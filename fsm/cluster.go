@@ -11,6 +11,7 @@ var clusterKinds = []KindEntry{
 	{5, Control, func() Command { return new(AckEpoch) }},
 	{6, Control, func() Command { return new(CreateToken) }},
 	{7, Control, func() Command { return new(RevokeToken) }},
+	{8, Control, func() Command { return new(ChangeSettings) }},
 }
 
 // Cluster is the one record of the cluster: who it is and what its settings are.

@@ -26,4 +26,5 @@ var clusterGolden = []Command{
 	&AckEpoch{Node: "n-node2", Epoch: 7},
 	&CreateToken{Token: goldenToken},
 	&RevokeToken{ID: "t-1"},
+	&ChangeSettings{Settings: goldenSettings},
 }

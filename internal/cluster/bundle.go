@@ -21,6 +21,7 @@ type Bundle struct {
 	TargetSize int            `json:"target_size"`
 	Members    []BundleMember `json:"members"`
 	Services   Services       `json:"services"`
+	Tuning     Tuning         `json:"tuning,omitzero"`
 	Epoch      uint64         `json:"epoch"`
 	Sig        string         `json:"sig,omitempty"`
 }

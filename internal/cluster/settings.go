@@ -35,7 +35,13 @@ func (r *Registry) change(ctx context.Context, edit func(*fsm.View, fsm.Cluster,
 				if err != nil {
 					return fsm.Settings{}, err
 				}
-				return NewBundle(c.ID, c.TargetSize, c.Settings.Epoch+1, members).Sign(key)
+				have, err := VerifyBundle(c.Settings.Bundle, c.SigningKey)
+				if err != nil {
+					return fsm.Settings{}, err
+				}
+				b := NewBundle(c.ID, c.TargetSize, c.Settings.Epoch+1, members)
+				b.Tuning = have.Tuning
+				return b.Sign(key)
 			})
 			return err
 		})
