@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"hive/awsd/protocol"
-	"hive/awsd/sigv4"
-	"hive/iam"
 	"hive/iam/principal"
 	"hive/internal/pagetoken"
 	"hive/internal/seal"
@@ -23,13 +21,16 @@ type Service struct {
 	API      *protocol.API
 	Handlers protocol.Handlers
 	Access   func(c *principal.Caller, op string, input any) []protocol.Access
+	// Unsigned are the operations that need no signature: their handlers find out by themselves who asks and whether they may.
+	Unsigned []string
 }
 
 // Keys knows access keys.
 type Keys interface {
-	// Lookup returns the secret of an access key id and who it speaks for. Errors: iam.ErrNoSuchKey and
-	// iam.ErrInactiveKey, which the client gets as a wrong key; any other is the server's fault.
-	Lookup(ctx context.Context, accessKeyID string) (secret string, caller principal.Caller, err error)
+	// Lookup returns the secret of an access key id and who it speaks for. token is the request's session token, "" when
+	// it has none. Errors: iam.ErrNoSuchKey and iam.ErrInactiveKey, which the client gets as a wrong key, iam.ErrBadToken
+	// and iam.ErrExpiredToken; any other is the server's fault.
+	Lookup(ctx context.Context, accessKeyID, token string) (secret string, caller principal.Caller, err error)
 }
 
 // Authorizer decides whether a caller may do what a request needs.
@@ -47,7 +48,9 @@ type Config struct {
 	// Pages seals the tokens of pages. Without it they are good at this server alone, while it lives.
 	Pages pagetoken.Sealer
 	// Audit is told of every call before it is answered; it may take the time to record it. Unless given, nobody is told.
-	Audit    func(context.Context, *protocol.Call)
+	Audit func(context.Context, *protocol.Call)
+	// Used is told who has proved a request to the service of a signing name. It must be quick.
+	Used     func(c *principal.Caller, service string)
 	Clock    func() time.Time // time.Now unless given
 	Log      *slog.Logger     // access log and faults; slog.DiscardHandler unless given
 	Rand     io.Reader        // of request ids; crypto/rand unless given
@@ -60,6 +63,9 @@ type Config struct {
 func (c *Config) setDefaults() {
 	if c.Audit == nil {
 		c.Audit = func(context.Context, *protocol.Call) {}
+	}
+	if c.Used == nil {
+		c.Used = func(*principal.Caller, string) {}
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
@@ -90,18 +96,4 @@ func ownSealer(random io.Reader) pagetoken.Sealer {
 		panic(fmt.Sprintf("awsd: no key for page tokens: %v", err)) // nothing else could be random either
 	}
 	return box
-}
-
-// lookup is Keys.Lookup in sigv4's words. The keys that Keys knows are long-lived ones: with any session
-// token a request is refused.
-func (s *Server) lookup(ctx context.Context, accessKeyID, token string) (string, principal.Caller, error) {
-	secret, caller, err := s.Keys.Lookup(ctx, accessKeyID)
-	switch {
-	case errors.Is(err, iam.ErrNoSuchKey), errors.Is(err, iam.ErrInactiveKey):
-		return "", principal.Caller{}, sigv4.ErrUnknownKey
-	case err == nil && token != "":
-		return "", principal.Caller{}, sigv4.ErrBadToken
-	}
-	caller.AccessKey = accessKeyID
-	return secret, caller, err
 }

@@ -46,7 +46,13 @@ const (
 // oneUser is Keys that knows one user, with one key.
 type oneUser struct{}
 
-func (oneUser) Lookup(_ context.Context, id string) (string, principal.Caller, error) {
+func (oneUser) Lookup(_ context.Context, id, token string) (string, principal.Caller, error) {
+	switch {
+	case token == "over":
+		return "", principal.Caller{}, hiveiam.ErrExpiredToken
+	case token != "":
+		return "", principal.Caller{}, hiveiam.ErrBadToken
+	}
 	switch id {
 	case testKey:
 		return testSecret, principal.Caller{Account: "123456789012", ARN: "arn:aws:iam::123456789012:user/x", UserID: "AIDAX", UserName: "x"}, nil

@@ -84,6 +84,9 @@ func (x *exchange) serve(r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := x.checkUnsigned(r, claim, form); err != nil {
+		return err
+	}
 	op, err := x.route(r, form)
 	if err != nil {
 		return err
@@ -117,7 +120,7 @@ func (x *exchange) serve(r *http.Request) error {
 
 // call has a handler answer a call that its caller is permitted, and the call recorded.
 func (x *exchange) call(ctx context.Context, handler protocol.Handler, c *protocol.Call) (any, error) {
-	c.Err = x.Authorizer.Authorize(ctx, c.Caller, c.Access)
+	c.Err = x.authorize(ctx, c)
 	if c.Err == nil {
 		c.Output, c.Err = handler(ctx, c.Caller, c.Input)
 	}
@@ -125,24 +128,12 @@ func (x *exchange) call(ctx context.Context, handler protocol.Handler, c *protoc
 	return c.Output, c.Err
 }
 
-// prove finds out who sent a request, and makes the reader of its payload.
-func (x *exchange) prove(r *http.Request, claim *sigv4.Claim) (*principal.Caller, *sigv4.Body, error) {
-	if x.as == nil {
-		return x.verifier.Verify(r, claim, x.service.API.Service)
-	}
-	caller, err := x.as(r.Context())
-	if err != nil {
-		return nil, nil, err
-	}
-	body, err := x.verifier.Open(r, x.service.API.Service)
-	return &caller, body, err
-}
-
 // admit fills in what the request itself tells of its caller.
 func (x *exchange) admit(c *principal.Caller, r *http.Request) {
 	c.SourceIP, c.Secure, c.UserAgent = x.remote, x.secure, r.UserAgent()
 	c.RequestID, c.Region = x.id, x.Region
 	x.caller = c
+	x.Used(c, x.service.API.Service)
 }
 
 // access is what the caller must be permitted.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"hive/awsd/protocol"
@@ -17,40 +16,49 @@ import (
 
 // Authorizer decides whether a caller may do what an operation needs.
 type Authorizer struct {
-	group Group
-	clock func() time.Time
-	docs  documents
+	group  Group
+	sealer Sealer
+	clock  func() time.Time
+	docs   documents
 }
 
-// NewAuthorizer reads policies from group. clock gives the time for conditions on it.
-func NewAuthorizer(group Group, clock func() time.Time) *Authorizer {
-	return &Authorizer{group: patient{group}, clock: clock}
+// NewAuthorizer reads policies from group and seals with sealer what EC2 tells of a denial. clock gives the time for
+// conditions on it.
+func NewAuthorizer(group Group, sealer Sealer, clock func() time.Time) *Authorizer {
+	return &Authorizer{group: patient{group}, sealer: sealer, clock: clock}
 }
 
 // Authorize answers nil when the caller has every permission of need. The root user has all in its own
-// account; a user has what its policies allow and none of them denies; an anonymous caller has none.
-// Nobody reaches another account's resources where the ARN tells whose they are: for S3, whose ARNs do
-// not, it is the bucket's owner who is asked, by s3.
+// account; a user has what its policies and those of its groups allow, as far as its permissions boundary allows it too,
+// and none of them denies; a role's session likewise what those of the role allow; session policies narrow what a session
+// has; an anonymous caller has nothing. Nobody reaches another account's resources where the ARN tells whose they are: for
+// S3, whose ARNs do not, it is the bucket's owner who is asked, by s3.
 //
 // Policies are read from this node's state, which may lag behind other nodes by milliseconds. A denial is
 // given only after ReadIndex, on a state that has every acknowledged write: what was granted through one
-// node is granted on all at once. What was taken away elsewhere counts when its entry arrives here.
+// node is granted on all at once. What was taken away elsewhere counts when its entry arrives here. A session is decided
+// on a state that has every write acknowledged before its request, since Keys asked for that: what revokes sessions counts
+// on all nodes at once.
 //
 // Errors: a *protocol.Error with status 403; any other means that it could not be told.
 func (a *Authorizer) Authorize(ctx context.Context, c *principal.Caller, need []protocol.Access) error {
 	if c.Anonymous {
 		return protocol.Errorf(http.StatusForbidden, codeDenied, "Access Denied")
 	}
+	need = decidedHere(need)
 	for _, n := range need {
+		if err := barred(c, n.Action); err != nil {
+			return err
+		}
 		if foreign(c, n.Resource) {
-			return denied(c, n, "because no resource-based policy allows the "+n.Action+" action")
+			return a.denied(&refused{c, n, policy.Decision{Cause: policy.ResourcePolicy}})
 		}
 	}
 	if c.Root || len(need) == 0 {
 		return nil
 	}
 	err := a.decide(c, need)
-	if refused := (*protocol.Error)(nil); !errors.As(err, &refused) {
+	if denial := (*protocol.Error)(nil); c.Session != nil || !errors.As(err, &denial) {
 		return err
 	}
 	if err := a.group.ReadIndex(ctx); err != nil {
@@ -59,23 +67,58 @@ func (a *Authorizer) Authorize(ctx context.Context, c *principal.Caller, need []
 	return a.decide(c, need)
 }
 
-// decide asks the policies of a user for everything in need.
+// decidedHere is need without what STS decides by itself, for the role's trust policy has a say in it.
+func decidedHere(need []protocol.Access) []protocol.Access {
+	for i, n := range need {
+		if !decidedByTrust(n.Action) {
+			continue
+		}
+		rest := append([]protocol.Access(nil), need[:i]...)
+		for _, n := range need[i+1:] {
+			if !decidedByTrust(n.Action) {
+				rest = append(rest, n)
+			}
+		}
+		return rest
+	}
+	return need
+}
+
+func decidedByTrust(action string) bool {
+	switch action {
+	case actionAssumeRole, actionAssumeWithToken, actionTagSession, actionSetSource:
+		return true
+	}
+	return false
+}
+
+// barred refuses what temporary credentials of a user can never do, whatever policies say. Source: "Request temporary
+// security credentials" in the IAM user guide: credentials of GetSessionToken are good for IAM only when a second factor
+// was shown, those of GetFederationToken never.
+func barred(c *principal.Caller, action string) error {
+	if c.Session == nil || !strings.HasPrefix(action, "iam:") {
+		return nil
+	}
+	switch {
+	case c.Session.Kind == principal.UserSession && c.Session.MFA.IsZero(), c.Session.Kind == principal.FederatedSession:
+		return protocol.Errorf(http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid")
+	}
+	return nil
+}
+
+// decide asks a caller's policies for everything in need.
 func (a *Authorizer) decide(c *principal.Caller, need []protocol.Access) error {
-	docs, tags, err := a.policies(c)
+	have, err := a.standing(c)
 	if err != nil {
 		return err
 	}
 	now := a.clock()
 	for _, n := range need {
-		decision := policy.Evaluate(docs, &policy.Request{
-			Action: n.Action, Resource: n.Resource, Caller: c, Now: now, Context: withTags(n.Context, tags),
+		decision := policy.Decide(&have.policies, &policy.Request{
+			Action: n.Action, Resource: n.Resource, Caller: c, Now: now, Context: have.context(n.Context),
 		})
-		switch decision.Effect {
-		case policy.Allow:
-		case policy.ExplicitDeny:
-			return denied(c, n, "with an explicit deny in an identity-based policy")
-		default:
-			return denied(c, n, "because no identity-based policy allows the "+n.Action+" action")
+		if decision.Effect != policy.Allow {
+			return a.denied(&refused{c, n, decision})
 		}
 	}
 	return nil
@@ -83,108 +126,138 @@ func (a *Authorizer) decide(c *principal.Caller, need []protocol.Access) error {
 
 // foreign tells whether an ARN names another account. AWS's own resources are everybody's to read.
 func foreign(c *principal.Caller, resource string) bool {
-	parts := strings.SplitN(resource, ":", 6)
-	return len(parts) == 6 && parts[4] != "" && parts[4] != "aws" && parts[4] != c.Account
+	account := accountOf(resource)
+	return account != "" && account != "aws" && account != c.Account
 }
 
-// policies are the documents of a user, and its tags.
-func (a *Authorizer) policies(c *principal.Caller) (docs []*policy.Document, tags []fsm.Tag, err error) {
-	account, id := fsm.AccountID(c.Account), fsm.EntityID(c.UserID)
+// accountOf is the account that an ARN names, if it does.
+func accountOf(arn string) string {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) < 6 {
+		return ""
+	}
+	return parts[4]
+}
+
+// standing is what a caller stands on: the policies that have a say on it, and its tags.
+type standing struct {
+	policies policy.Policies
+	tags     []principal.Tag // of the user or role, then those of the session
+}
+
+// standing reads what a caller stands on from this node's state.
+func (a *Authorizer) standing(c *principal.Caller) (have standing, err error) {
 	err = a.group.View(func(v *fsm.View) error {
-		user, ok := fsm.UserByID(v, account, id)
-		if !ok {
-			return nil // deleted while the request came in: it has no permissions
-		}
-		tags = user.Tags
-		for _, p := range fsm.InlinePoliciesOf(v, account, id) {
-			doc, err := a.docs.parse(p.Document)
-			if err != nil {
-				return fmt.Errorf("policy %s of user %s: %w", p.Name, user.Name, err)
-			}
-			docs = append(docs, doc)
-		}
-		for _, attached := range fsm.AttachedPoliciesOf(v, account, id) {
-			m, ok := managedPolicy(attached.ARN)
-			if !ok {
-				return fmt.Errorf("policy %s of user %s is not known to this version", attached.ARN, user.Name)
-			}
-			doc, err := a.docs.parse(m.document)
-			if err != nil {
-				return fmt.Errorf("policy %s: %w", attached.ARN, err)
-			}
-			docs = append(docs, doc)
-		}
-		return nil
+		have, err = a.standingIn(v, c)
+		return err
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("read policies: %w", err)
+		return standing{}, fmt.Errorf("read policies: %w", err)
 	}
-	return docs, tags, nil
+	return have, nil
 }
 
-// withTags adds the caller's tags to a request's condition keys.
-func withTags(context map[string][]string, tags []fsm.Tag) map[string][]string {
-	if len(tags) == 0 {
-		return context
+func (a *Authorizer) standingIn(v *fsm.View, c *principal.Caller) (have standing, err error) {
+	account, id := fsm.AccountID(c.Account), fsm.EntityID(c.UserID)
+	if c.Session != nil {
+		id = fsm.EntityID(c.Session.Issuer)
 	}
-	out := make(map[string][]string, len(context)+len(tags))
-	for key, values := range context {
+	owned := pile{a: a, v: v, account: account}
+	if role, ok := fsm.RoleByID(v, account, id); ok {
+		owned.of(role.ID)
+		owned.bound(&have, role.Boundary, role.Tags)
+	} else if user, ok := fsm.UserByID(v, account, id); ok {
+		owned.of(user.ID)
+		for _, group := range fsm.GroupsOfUser(v, account, user.ID) {
+			owned.of(group.ID)
+		}
+		owned.bound(&have, user.Boundary, user.Tags)
+	} // whoever was deleted while the request came in has no permissions
+	have.policies.Identity = owned.docs
+	if s := c.Session; s != nil {
+		have.policies.HasSession = s.Restricted
+		narrowed := pile{a: a, v: v, account: account}
+		for _, text := range s.Policies {
+			narrowed.add(text, policy.Identity)
+		}
+		for _, arn := range s.PolicyARNs {
+			narrowed.managed(arn)
+		}
+		have.policies.Session = narrowed.docs
+		have.tags = append(have.tags, s.Tags...)
+		owned.err = errors.Join(owned.err, narrowed.err)
+	}
+	return have, owned.err
+}
+
+// pile gathers documents until an error.
+type pile struct {
+	a       *Authorizer
+	v       *fsm.View
+	account fsm.AccountID
+	docs    []*policy.Document
+	err     error
+}
+
+// of adds all policies of a user, group or role.
+func (p *pile) of(owner fsm.EntityID) {
+	for _, inline := range fsm.InlinePoliciesOf(p.v, p.account, owner) {
+		p.add(inline.Document, policy.Identity)
+	}
+	for _, attached := range fsm.AttachedPoliciesOf(p.v, p.account, owner) {
+		p.managed(attached.ARN)
+	}
+}
+
+// managed adds the policy of an ARN. One that is not there allows nothing; that of a boundary so denies all.
+func (p *pile) managed(arn string) {
+	if text, ok := managedDocument(p.v, p.account, arn); ok {
+		p.add(text, policy.Managed)
+	}
+}
+
+func (p *pile) add(text string, kind policy.Kind) {
+	doc, err := p.a.docs.parse(text, kind)
+	if err != nil {
+		p.err = errors.Join(p.err, err)
+		return
+	}
+	p.docs = append(p.docs, doc)
+}
+
+// bound notes a permissions boundary, and the tags of who has it.
+func (p *pile) bound(have *standing, boundary string, tags []fsm.Tag) {
+	for _, t := range tags {
+		have.tags = append(have.tags, principal.Tag{Key: t.Key, Value: t.Value})
+	}
+	if boundary == "" {
+		return
+	}
+	limit := pile{a: p.a, v: p.v, account: p.account}
+	limit.managed(boundary)
+	have.policies.HasBoundary, have.policies.Boundary = true, limit.docs
+	p.err = errors.Join(p.err, limit.err)
+}
+
+// managedDocument is the text of a managed policy, of AWS's or of the account's.
+func managedDocument(v *fsm.View, account fsm.AccountID, arn string) (string, bool) {
+	if m, ok := managedPolicy(arn); ok {
+		return m.document, true
+	}
+	return fsm.ManagedDocument(v, account, arn)
+}
+
+// context adds the caller's tags to a request's condition keys.
+func (s *standing) context(keys map[string][]string) map[string][]string {
+	if len(s.tags) == 0 {
+		return keys
+	}
+	out := make(map[string][]string, len(keys)+len(s.tags))
+	for key, values := range keys {
 		out[key] = values
 	}
-	for _, tag := range tags {
+	for _, tag := range s.tags {
 		out["aws:principaltag/"+strings.ToLower(tag.Key)] = []string{tag.Value}
 	}
 	return out
-}
-
-const codeDenied = "AccessDenied"
-
-// denied is the one place that words a denial, which services do differently.
-func denied(c *principal.Caller, need protocol.Access, why string) error {
-	service, _, _ := strings.Cut(need.Action, ":")
-	code, form := codeDenied, "User: %s is not authorized to perform: %s on resource: %s %s"
-	switch service {
-	case "ec2":
-		code, form = "UnauthorizedOperation", "You are not authorized to perform this operation. "+form
-	case "ebs":
-		code = "AccessDeniedException"
-	case "s3":
-		form = "User: %s is not authorized to perform: %s on resource: %q %s"
-	}
-	return protocol.Errorf(http.StatusForbidden, code, form, c.ARN, need.Action, need.Resource, why)
-}
-
-// documents keeps parsed policies by their text. A text always parses to the same document, so there is
-// nothing to go stale. It holds at most two generations: what was not asked for during one is dropped.
-type documents struct {
-	mu         sync.Mutex // guards both maps
-	young, old map[string]*policy.Document
-}
-
-// generation is how many documents are kept before the older ones go.
-const generation = 512
-
-func (d *documents) parse(text string) (*policy.Document, error) {
-	d.mu.Lock()
-	doc, young := d.young[text]
-	if !young {
-		doc = d.old[text]
-	}
-	d.mu.Unlock()
-	if young {
-		return doc, nil
-	}
-	if doc == nil {
-		var err error
-		if doc, err = policy.Parse([]byte(text), policy.Identity); err != nil {
-			return nil, err
-		}
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.young) >= generation || d.young == nil {
-		d.young, d.old = make(map[string]*policy.Document, generation), d.young
-	}
-	d.young[text] = doc
-	return doc, nil
 }

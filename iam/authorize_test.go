@@ -9,8 +9,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"hive/awsd/protocol"
+	"hive/iam/policy"
 	"hive/iam/principal"
 )
 
@@ -155,7 +157,7 @@ func TestAccessNamesWhatAnOperationTouches(t *testing.T) {
 		}
 	}
 	// Every handler but those with no user says what it touches.
-	if n := (STS{}).Access(alice, "GetCallerIdentity", nil); len(n) != 0 {
+	if n := (&STS{}).Access(alice, "GetCallerIdentity", &sts.GetCallerIdentityInput{}); len(n) != 0 {
 		t.Errorf("GetCallerIdentity needs %v", n)
 	}
 }
@@ -163,15 +165,15 @@ func TestAccessNamesWhatAnOperationTouches(t *testing.T) {
 func TestDocumentCacheIsBounded(t *testing.T) {
 	var d documents
 	for i := range 5 * generation {
-		if _, err := d.parse(allow("s3:*", fmt.Sprint("arn:aws:s3:::b", i))); err != nil {
+		if _, err := d.parse(allow("s3:*", fmt.Sprint("arn:aws:s3:::b", i)), policy.Identity); err != nil {
 			t.Fatal(err)
 		}
 		if len(d.young)+len(d.old) > 2*generation {
 			t.Fatal("the cache grows without end")
 		}
 	}
-	one, err1 := d.parse(allow("s3:*", "*"))
-	two, err2 := d.parse(allow("s3:*", "*"))
+	one, err1 := d.parse(allow("s3:*", "*"), policy.Identity)
+	two, err2 := d.parse(allow("s3:*", "*"), policy.Identity)
 	if one != two || err1 != nil || err2 != nil {
 		t.Errorf("%p, %p, %v, %v", one, two, err1, err2)
 	}

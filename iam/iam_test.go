@@ -74,13 +74,13 @@ func (r *rig) on(g Group) node {
 	log := slog.New(slog.NewTextHandler(r.log, nil))
 	return node{
 		New(Config{Group: g, Sealer: r.box, Clock: clock, Rand: rand.Reader, Log: log}),
-		NewKeys(g, r.box), NewAuthorizer(g, clock),
+		NewKeys(g, r.box, clock), NewAuthorizer(g, r.box, clock),
 	}
 }
 
 func (r *rig) caller(key string) *principal.Caller {
 	r.t.Helper()
-	_, c, err := r.keys.Lookup(r.t.Context(), key)
+	_, c, err := r.keys.Lookup(r.t.Context(), key, "")
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -130,8 +130,18 @@ func TestEveryHandlerIsBoundToItsOperation(t *testing.T) {
 	for op := range bound {
 		t.Errorf("%s is bound but not listed here", op)
 	}
-	if h := stsapi.Bind(STS{}); len(h) != 1 || h["GetCallerIdentity"] == nil {
-		t.Errorf("STS binds %d operations", len(h))
+	bound = stsapi.Bind(&STS{})
+	for _, op := range []string{
+		"AssumeRole", "DecodeAuthorizationMessage", "GetAccessKeyInfo", "GetCallerIdentity",
+		"GetFederationToken", "GetSessionToken",
+	} {
+		if bound[op] == nil {
+			t.Errorf("%s has no handler", op)
+		}
+		delete(bound, op)
+	}
+	for op := range bound {
+		t.Errorf("%s is bound but not listed here", op)
 	}
 }
 
@@ -172,7 +182,7 @@ func TestGetUserWithoutNameIsTheCaller(t *testing.T) {
 		t.Errorf("%s", *got.Arn)
 	}
 	for _, c := range []*principal.Caller{alice, r.root} {
-		id := must(STS{}.GetCallerIdentity(t.Context(), c, &sts.GetCallerIdentityInput{}))(t)
+		id := must((&STS{}).GetCallerIdentity(t.Context(), c, &sts.GetCallerIdentityInput{}))(t)
 		if *id.Account != account || *id.Arn != c.ARN || *id.UserId != c.UserID || *id.UserId == "" {
 			t.Errorf("%+v", id)
 		}
@@ -321,7 +331,7 @@ func TestAccessKeysAreTwoPerUserAndTheirSecretIsShownOnce(t *testing.T) {
 	if *second.UserName != "alice" || len(*second.SecretAccessKey) != 40 || !strings.HasPrefix(*second.AccessKeyId, "AKIA") || len(*second.AccessKeyId) != 20 {
 		t.Errorf("key %s of %s", *second.AccessKeyId, *second.UserName)
 	}
-	if secret, _, err := r.keys.Lookup(ctx, *second.AccessKeyId); err != nil || secret != *second.SecretAccessKey {
+	if secret, _, err := r.keys.Lookup(ctx, *second.AccessKeyId, ""); err != nil || secret != *second.SecretAccessKey {
 		t.Errorf("the key that was made is not the one that is found: %v", err)
 	}
 	_, err := r.CreateAccessKey(ctx, r.root, &awsiam.CreateAccessKeyInput{UserName: name})

@@ -2,11 +2,22 @@ package iam
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
+	"time"
 
 	"hive/fsm"
 	"hive/iam/principal"
+	"hive/iam/session"
+)
+
+// What Lookup says of session tokens.
+var (
+	// ErrBadToken is a session token that is not of the access key, or whose holder is gone.
+	ErrBadToken = errors.New("session token is not valid for the access key")
+	// ErrExpiredToken is the token of a session that is over.
+	ErrExpiredToken = errors.New("session token has expired")
 )
 
 // Keys finds the secret of an access key and who it speaks for.
@@ -16,10 +27,14 @@ import (
 type Keys struct {
 	group  Group
 	sealer Sealer
+	codec  *session.Codec
+	clock  func() time.Time
 }
 
-// NewKeys reads keys from group and opens their secrets with sealer.
-func NewKeys(group Group, sealer Sealer) *Keys { return &Keys{group: patient{group}, sealer: sealer} }
+// NewKeys reads keys from group and opens their secrets, and session tokens, with sealer.
+func NewKeys(group Group, sealer Sealer, clock func() time.Time) *Keys {
+	return &Keys{group: patient{group}, sealer: sealer, codec: session.New(sealer), clock: clock}
+}
 
 // Lookup answers from this node's state, which lags behind an acknowledged write elsewhere by as long as
 // the log takes to arrive: milliseconds, unless this node is cut off. So that a key made on one node signs
@@ -27,10 +42,16 @@ func NewKeys(group Group, sealer Sealer) *Keys { return &Keys{group: patient{gro
 // acknowledged write. A key that was switched off or deleted elsewhere is believed until the entry
 // arrives here.
 //
-// Errors: ErrNoSuchKey, ErrInactiveKey; any other means that it could not be told.
-func (k *Keys) Lookup(ctx context.Context, accessKeyID string) (secret string, caller principal.Caller, err error) {
+// Temporary credentials have no record that could be deleted. They are good while who they stand on is there, and that is
+// asked after ReadIndex: what ends a session on one node ends it on all at once.
+//
+// Errors: ErrNoSuchKey, ErrInactiveKey, ErrBadToken, ErrExpiredToken; any other means that it could not be told.
+func (k *Keys) Lookup(ctx context.Context, accessKeyID, token string) (secret string, caller principal.Caller, err error) {
 	if !wordPattern(accessKeyID, minKeyID, maxKeyID) {
 		return "", caller, ErrNoSuchKey
+	}
+	if token != "" {
+		return k.session(ctx, accessKeyID, token)
 	}
 	key, caller, err := k.find(fsm.AccessKeyID(accessKeyID))
 	if errors.Is(err, ErrNoSuchKey) || errors.Is(err, ErrInactiveKey) {
@@ -55,7 +76,7 @@ func (k *Keys) find(id fsm.AccessKeyID) (key fsm.AccessKey, caller principal.Cal
 		if key, ok = fsm.AccessKeyByID(v, id); !ok {
 			return ErrNoSuchKey
 		}
-		if key.Inactive {
+		if key.Inactive || suspended(v, key.Account) {
 			return ErrInactiveKey
 		}
 		caller, ok = speaker(v, key)
@@ -67,14 +88,79 @@ func (k *Keys) find(id fsm.AccessKeyID) (key fsm.AccessKey, caller principal.Cal
 	return key, caller, err
 }
 
+// suspended tells whether nobody of an account may do anything: also when there is no such account.
+func suspended(v *fsm.View, id fsm.AccountID) bool {
+	account, ok := fsm.AccountOf(v, id)
+	return !ok || account.Suspended
+}
+
 // speaker is who a key speaks for.
 func speaker(v *fsm.View, key fsm.AccessKey) (principal.Caller, bool) {
 	caller := principal.Caller{Account: string(key.Account), AccessKey: string(key.ID)}
-	if key.Root() {
-		caller.Root, caller.UserID, caller.ARN = true, caller.Account, rootARN(caller.Account)
-		return caller, true
+	return caller, stand(v, &caller, string(key.User))
+}
+
+// stand makes a caller the user of that id or, without one, the root user. It tells whether there is such a one.
+func stand(v *fsm.View, c *principal.Caller, user string) bool {
+	if user == "" {
+		c.Root, c.UserID, c.ARN = true, c.Account, rootARN(c.Account)
+		return true
 	}
-	user, ok := fsm.UserByID(v, key.Account, key.User)
-	caller.UserID, caller.UserName, caller.ARN = string(user.ID), user.Name, user.ARN()
-	return caller, ok
+	u, ok := fsm.UserByID(v, fsm.AccountID(c.Account), fsm.EntityID(user))
+	c.UserID, c.UserName, c.ARN = user, u.Name, u.ARN()
+	return ok
+}
+
+// session opens a token and finds who its session speaks for.
+func (k *Keys) session(ctx context.Context, accessKeyID, token string) (secret string, caller principal.Caller, err error) {
+	creds, err := k.codec.Open(token)
+	if err != nil || subtle.ConstantTimeCompare([]byte(creds.AccessKey), []byte(accessKeyID)) != 1 {
+		return "", caller, ErrBadToken
+	}
+	if !k.clock().Before(creds.Session.Expires) {
+		return "", caller, ErrExpiredToken
+	}
+	if err := k.group.ReadIndex(ctx); err != nil {
+		return "", caller, fmt.Errorf("look for the session of %s: %w", accessKeyID, err)
+	}
+	caller = principal.Caller{Account: creds.Account, AccessKey: accessKeyID, Session: &creds.Session}
+	err = k.group.View(func(v *fsm.View) error {
+		if suspended(v, fsm.AccountID(creds.Account)) || !holder(v, &caller) {
+			return ErrBadToken
+		}
+		return nil
+	})
+	if err != nil {
+		return "", principal.Caller{}, err
+	}
+	return creds.Secret, caller, nil
+}
+
+// holder fills in who holds a caller's session, as it is now, and tells whether it still stands on someone.
+func holder(v *fsm.View, c *principal.Caller) bool {
+	s := c.Session
+	switch s.Kind {
+	case principal.RoleSession:
+		role, ok := fsm.RoleByID(v, fsm.AccountID(c.Account), fsm.EntityID(s.Issuer))
+		c.ARN, c.UserID, s.IssuerARN = roleSessionARN(c.Account, role.Name, s.Name), s.Issuer+":"+s.Name, role.ARN()
+		return ok
+	case principal.UserSession:
+		ok := stand(v, c, s.Issuer)
+		s.IssuerARN = c.ARN
+		return ok
+	case principal.FederatedSession:
+		issuer := principal.Caller{Account: c.Account}
+		ok := stand(v, &issuer, s.Issuer)
+		c.ARN, c.UserID, s.IssuerARN = federatedARN(c.Account, s.Name), c.Account+":"+s.Name, issuer.ARN
+		return ok
+	}
+	return false
+}
+
+func roleSessionARN(account, role, session string) string {
+	return "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + session
+}
+
+func federatedARN(account, name string) string {
+	return "arn:aws:sts::" + account + ":federated-user/" + name
 }

@@ -76,7 +76,7 @@ func TestKeyMadeOnOneNodeIsFoundOnAnotherAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := r.on(behind)
-	secret, caller, err := other.keys.Lookup(t.Context(), r.first.AccessKeyID)
+	secret, caller, err := other.keys.Lookup(t.Context(), r.first.AccessKeyID, "")
 	if err != nil || secret != r.first.SecretAccessKey || !caller.Root || caller.Account != account {
 		t.Fatalf("%+v, %v", caller, err)
 	}
@@ -87,14 +87,14 @@ func TestKeyMadeOnOneNodeIsFoundOnAnotherAtOnce(t *testing.T) {
 	if err := behind.ReadIndex(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := other.keys.Lookup(t.Context(), r.first.AccessKeyID); !errors.Is(err, ErrInactiveKey) {
+	if _, _, err := other.keys.Lookup(t.Context(), r.first.AccessKeyID, ""); !errors.Is(err, ErrInactiveKey) {
 		t.Errorf("a key that was switched off: %v", err)
 	}
 	toggle.Inactive = false
 	if err := behind.Propose(t.Context(), toggle); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := other.keys.Lookup(t.Context(), r.first.AccessKeyID); err != nil {
+	if _, _, err := other.keys.Lookup(t.Context(), r.first.AccessKeyID, ""); err != nil {
 		t.Errorf("a key that was switched on again: %v", err)
 	}
 }
@@ -133,13 +133,13 @@ func TestPolicyAttachedOnOneNodeCountsOnAnotherAtOnce(t *testing.T) {
 func TestKeysRefuseOnlyWhatTheyCanTell(t *testing.T) {
 	r := newRig(t)
 	for _, id := range []string{"", "AKIANOSUCHKEY0000000", "short", strings.Repeat("A", 200), "AKIA\x00000000000000000"} {
-		if _, _, err := r.keys.Lookup(t.Context(), id); !errors.Is(err, ErrNoSuchKey) {
+		if _, _, err := r.keys.Lookup(t.Context(), id, ""); !errors.Is(err, ErrNoSuchKey) {
 			t.Errorf("%q: %v", id, err)
 		}
 	}
 	cut := newFollower(t, r.group)
 	cut.down = errors.New("no leader")
-	_, _, err := NewKeys(cut, r.box).Lookup(t.Context(), r.first.AccessKeyID)
+	_, _, err := NewKeys(cut, r.box, func() time.Time { return started }).Lookup(t.Context(), r.first.AccessKeyID, "")
 	if !errors.Is(err, cut.down) || errors.Is(err, ErrNoSuchKey) {
 		t.Errorf("a node that cannot ask: %v", err)
 	}
@@ -147,7 +147,7 @@ func TestKeysRefuseOnlyWhatTheyCanTell(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := NewKeys(r.group, wrong).Lookup(t.Context(), r.first.AccessKeyID); !errors.Is(err, seal.ErrSealed) {
+	if _, _, err := NewKeys(r.group, wrong, func() time.Time { return started }).Lookup(t.Context(), r.first.AccessKeyID, ""); !errors.Is(err, seal.ErrSealed) {
 		t.Errorf("another seal key: %v", err)
 	}
 }
@@ -195,11 +195,12 @@ func BenchmarkLookupAndAuthorize(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	keys, auth := NewKeys(group, box), NewAuthorizer(group, func() time.Time { return started })
+	clock := func() time.Time { return started }
+	keys, auth := NewKeys(group, box, clock), NewAuthorizer(group, box, clock)
 	need := []protocol.Access{{Action: "s3:GetObject", Resource: "arn:aws:s3:::b/k"}}
 	b.ReportAllocs()
 	for b.Loop() {
-		_, caller, err := keys.Lookup(b.Context(), "AKIAALICE00000000000")
+		_, caller, err := keys.Lookup(b.Context(), "AKIAALICE00000000000", "")
 		if err != nil {
 			b.Fatal(err)
 		}

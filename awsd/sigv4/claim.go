@@ -39,6 +39,9 @@ type Claim struct {
 	fault         func(dialect) *protocol.Error
 }
 
+// Unsigned tells whether a request carries no signature, also no broken one.
+func (c *Claim) Unsigned() bool { return c.Form == Anonymous && !c.version2 && c.fault == nil }
+
 // scope is the credential scope as a string to sign has it.
 func (c *Claim) scope() string {
 	return c.Date + "/" + c.Region + "/" + c.Service + "/" + terminator

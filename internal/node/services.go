@@ -270,14 +270,16 @@ func (n *Node) openBlobs(ctx context.Context) (*shard.Store, *s3.Service, error)
 // frontDoor is awsd over the services that this version has handlers for.
 func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2.Direct) *awsd.Server {
 	users := iam.New(iam.Config{Group: n.control, Sealer: n.box, Clock: time.Now, Rand: rand.Reader, Log: n.log})
+	authorizer := iam.NewAuthorizer(n.control, n.box, time.Now)
+	tokens := iam.NewSTS(iam.STSConfig{Group: n.control, Sealer: n.box, Authorizer: authorizer, Clock: time.Now, Rand: rand.Reader, Log: n.log})
 	return awsd.New(awsd.Config{
-		Region: n.cfg.Region, Keys: iam.NewKeys(n.control, n.box), Authorizer: iam.NewAuthorizer(n.control, time.Now),
+		Region: n.cfg.Region, Keys: iam.NewKeys(n.control, n.box, time.Now), Authorizer: authorizer,
 		Pages: n.box, Log: n.log, Drain: drainTime,
 		Domains: []string{"s3.localhost", "s3." + n.cfg.Advertise, "s3." + n.cfg.Name, "s3." + n.cfg.Name + ".local"},
 		Services: []awsd.Service{
 			{API: s3api.API(), Handlers: s3api.Bind(objects), Access: s3.Access},
 			{API: iamapi.API(), Handlers: iamapi.Bind(users), Access: users.Access},
-			{API: stsapi.API(), Handlers: stsapi.Bind(iam.STS{}), Access: iam.STS{}.Access},
+			{API: stsapi.API(), Handlers: stsapi.Bind(tokens), Access: tokens.Access, Unsigned: iam.UnsignedSTS()},
 			{API: ec2api.API(), Handlers: ec2api.Bind(machines), Access: machines.Access},
 			{API: ebsapi.API(), Handlers: ebsapi.Bind(direct), Access: direct.Access},
 		},

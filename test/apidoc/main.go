@@ -41,7 +41,7 @@ func services() []service {
 	return []service{
 		{"S3", s3api.API(), s3api.Bind(s3.New(s3.Config{})), "`NotImplemented`, status 501"},
 		{"IAM", iamapi.API(), iamapi.Bind(iam.New(iam.Config{})), "`InvalidAction`, status 400"},
-		{"STS", stsapi.API(), stsapi.Bind(iam.STS{}), "`InvalidAction`, status 400"},
+		{"STS", stsapi.API(), stsapi.Bind(&iam.STS{}), "`InvalidAction`, status 400"},
 		{"EC2", ec2api.API(), ec2api.Bind(machines), "`UnsupportedOperation`, status 400"},
 		{"EBS direct APIs", ebsapi.API(), ebsapi.Bind(ec2.NewDirect(machines, nil)), "`UnknownOperationException`, status 404"},
 	}
