@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"hive/awsd/protocol"
@@ -20,15 +21,18 @@ var (
 	ErrBadInput = errors.New("cannot be used")
 )
 
-// A refusal of the state machine is a cause and a resource "kind/name"; this table says what AWS calls it.
-// Source: the errors of each action in the IAM API reference; the messages are AWS's.
-var refusals = []struct {
+// refusalRow says what AWS calls a refusal of the state machine: a cause and a resource "kind/name".
+type refusalRow struct {
 	cause   error
-	kind    string
+	kind    string // "" for any
 	status  int
 	code    string
 	message string // NAME stands for the name
-}{
+}
+
+// refusals are those about accounts, entities and policies. Source: the errors of each action in the IAM API reference; the
+// messages are AWS's.
+var refusals = []refusalRow{
 	{fsm.ErrNotFound, "user", http.StatusNotFound, "NoSuchEntity", "The user with name NAME cannot be found."},
 	{fsm.ErrNotFound, "access-key", http.StatusNotFound, "NoSuchEntity", "The Access Key with id NAME cannot be found."},
 	{fsm.ErrNotFound, "user-policy", http.StatusNotFound, "NoSuchEntity", "The user policy with name NAME cannot be found."},
@@ -61,7 +65,7 @@ func refusal(err error, userName string) error {
 	if kind == "user" && userName != "" {
 		name = userName
 	}
-	for _, row := range refusals {
+	for _, row := range slices.Concat(refusals, recordRefusals) {
 		if errors.Is(err, row.cause) && (row.kind == kind || row.kind == "") {
 			return protocol.Errorf(row.status, row.code, "%s", strings.ReplaceAll(row.message, "NAME", name))
 		}

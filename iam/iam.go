@@ -49,6 +49,8 @@ type Service struct {
 	cfg Config
 
 	mu sync.Mutex // guards cfg.Rand, which need not be safe for concurrent use
+
+	tries codeTries
 }
 
 // New is a Service.

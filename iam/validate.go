@@ -120,13 +120,16 @@ func validKeyID(value *string) (fsm.AccessKeyID, error) {
 	return fsm.AccessKeyID(id), nil
 }
 
-func validARN(value *string) (string, error) {
-	arn, err := required(value, "policyArn", maxARN)
+func validARN(value *string) (string, error) { return validARNOf(value, "policyArn") }
+
+// validARNOf is the value of a parameter that must be an ARN.
+func validARNOf(value *string, parameter string) (string, error) {
+	arn, err := required(value, parameter, maxARN)
 	if err != nil {
 		return "", err
 	}
 	if len(arn) < minARN {
-		return "", constraint(quoted(arn), "policyArn", fmt.Sprintf("Member must have length greater than or equal to %d", minARN))
+		return "", constraint(quoted(arn), parameter, fmt.Sprintf("Member must have length greater than or equal to %d", minARN))
 	}
 	if !strings.HasPrefix(arn, "arn:") || strings.Count(arn, ":") < 5 {
 		return "", invalidInput("ARN %s is not valid.", arn)
