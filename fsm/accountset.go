@@ -7,8 +7,6 @@ type AccountSettings struct {
 	Meta
 	Alias    string          `cbor:"1,keyasint,omitempty"` // one in the cluster
 	Password *PasswordPolicy `cbor:"2,keyasint,omitempty"` // nil: AWS's default applies
-	// MFADevices is how many virtual MFA devices it has.
-	MFADevices int `cbor:"3,keyasint,omitempty"`
 }
 
 // PasswordPolicy is what the passwords of an account's users must be.
@@ -25,7 +23,7 @@ type PasswordPolicy struct {
 }
 
 var (
-	accountSettings = Table[AccountID, AccountSettings]{Name: "iam-account-settings"}
+	accountSettings = Table[AccountID, AccountSettings]{Name: "iam-account-settings", Watch: watchSettings}
 	accountAliases  = Table[string, aliasOwner]{Name: "iam-account-alias"}
 )
 

@@ -48,7 +48,9 @@ func (c UserCredential) key() userPartKey {
 	return keyOfUserPart(c.Account, c.User, string(c.Type), c.ID)
 }
 
-var userCredentials = Table[userPartKey, UserCredential]{Name: "iam-credential"}
+var userCredentials = Table[userPartKey, UserCredential]{
+	Name: "iam-credential", Watch: watchOwned[userPartKey]("Credential", func(c UserCredential) (AccountID, EntityID, string) { return c.Account, c.User, c.ID }),
+}
 
 // CredentialOf is a user's credential.
 func CredentialOf(v *View, account AccountID, user EntityID, kind CredentialType, id string) (UserCredential, bool) {

@@ -27,7 +27,10 @@ func keyOfUserPart(account AccountID, user EntityID, part ...string) userPartKey
 	return userPartKey(Key(append([]string{string(account), string(user)}, part...)...))
 }
 
-var loginProfiles = Table[userPartKey, LoginProfile]{Name: "iam-login-profile"}
+var loginProfiles = Table[userPartKey, LoginProfile]{
+	Name:  "iam-login-profile",
+	Watch: watchOwned[userPartKey]("Login Profile", func(p LoginProfile) (AccountID, EntityID, string) { return p.Account, p.User, string(p.User) }),
+}
 
 // LoginProfileOf is a user's login profile, and whether it has one.
 func LoginProfileOf(v *View, account AccountID, user EntityID) (LoginProfile, bool) {

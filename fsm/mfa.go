@@ -54,7 +54,7 @@ func keyOfMFA(account AccountID, pathAndName string) mfaKey {
 func (d MFADevice) key() mfaKey { return keyOfMFA(d.Account, d.Path+d.Name) }
 
 var (
-	mfaDevices = Table[mfaKey, MFADevice]{Name: "iam-mfa"}
+	mfaDevices = Table[mfaKey, MFADevice]{Name: "iam-mfa", Watch: watchMFA}
 	userMFA    = Table[userPartKey, mfaOfUser]{Name: "iam-user-mfa"}
 )
 
@@ -116,23 +116,14 @@ func (c *CreateMFADevice) Check(v *View) error {
 	if mfaDevices.Has(v, d.key()) {
 		return Errorf(ErrExists, d.resource())
 	}
-	if SettingsOf(v, d.Account).MFADevices >= maxMFADevices {
+	if UsedOf(v, d.Account, MFADevicesThere) >= maxMFADevices {
 		return Errorf(ErrLimit, "quota/MFADevicesPerAccount: %d", maxMFADevices)
 	}
 	return nil
 }
 
 // Record writes the device.
-func (c *CreateMFADevice) Record(w *Writer) {
-	mfaDevices.Put(w, c.Device.key(), c.Device)
-	countMFADevices(w, c.Device.Account, 1)
-}
-
-func countMFADevices(w *Writer, account AccountID, by int) {
-	s := SettingsOf(&w.View, account)
-	s.MFADevices += by
-	accountSettings.Put(w, account, s)
-}
+func (c *CreateMFADevice) Record(w *Writer) { mfaDevices.Put(w, c.Device.key(), c.Device) }
 
 // UpdateMFADevice enables a device for a user or for nobody, takes note of codes that were used, or replaces its tags.
 // Device.Rev is that of the record which the decision was made on, so that no code counts twice.
@@ -209,5 +200,4 @@ func (c *DeleteMFADevice) Check(v *View) error {
 func (c *DeleteMFADevice) Record(w *Writer) {
 	d, _ := MFADeviceBySerial(&w.View, c.Account, c.Serial)
 	mfaDevices.Delete(w, d.key())
-	countMFADevices(w, d.Account, -1)
 }

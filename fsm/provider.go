@@ -52,7 +52,9 @@ type oidcKey string
 
 func keyOfOIDC(account AccountID, url string) oidcKey { return oidcKey(Key(string(account), url)) }
 
-var oidcProviders = Table[oidcKey, OIDCProvider]{Name: "iam-oidc-provider"}
+var oidcProviders = Table[oidcKey, OIDCProvider]{
+	Name: "iam-oidc-provider", Watch: watchRecord[oidcKey]("OIDC Provider", func(p OIDCProvider) (AccountID, string, string) { return p.Account, p.ARN(), p.URL }),
+}
 
 // OIDCProviderByARN is an account's provider of that ARN, with its keys.
 func OIDCProviderByARN(v *View, account AccountID, arn string) (OIDCProvider, bool) {

@@ -138,7 +138,8 @@ func TestMFADeviceIsEnabledForOneUser(t *testing.T) {
 	g.refused(&fsm.DeleteMFADevice{Account: accountA, Serial: serial}, fsm.ErrNotFound)
 	g.refused(&fsm.UpdateMFADevice{Device: d}, fsm.ErrNotFound)
 	g.view(func(v *fsm.View) {
-		if fsm.SettingsOf(v, accountA).MFADevices != 0 || fsm.SettingsOf(v, accountB).MFADevices != 1 {
+		if fsm.UsedOf(v, accountA, fsm.MFADevicesThere) != 0 || fsm.UsedOf(v, accountB, fsm.MFADevicesThere) != 1 ||
+			fsm.UsedOf(v, accountA, fsm.MFADevicesInUse) != 0 {
 			t.Error("the devices are not counted right")
 		}
 	})

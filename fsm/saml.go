@@ -45,7 +45,9 @@ type samlKey string
 
 func keyOfSAML(account AccountID, name string) samlKey { return samlKey(Key(string(account), name)) }
 
-var samlProviders = Table[samlKey, SAMLProvider]{Name: "iam-saml-provider"}
+var samlProviders = Table[samlKey, SAMLProvider]{
+	Name: "iam-saml-provider", Watch: watchRecord[samlKey]("SAML Provider", func(p SAMLProvider) (AccountID, string, string) { return p.Account, p.ARN(), p.UUID }),
+}
 
 // SAMLProviderByARN is an account's provider of that ARN.
 func SAMLProviderByARN(v *View, account AccountID, arn string) (SAMLProvider, bool) {

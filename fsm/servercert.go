@@ -49,7 +49,10 @@ func keyOfCert(account AccountID, name string) certNameKey {
 	return certNameKey(Key(string(account), strings.ToLower(name)))
 }
 
-var serverCertificates = Table[certNameKey, ServerCertificate]{Name: "iam-server-certificate"}
+var serverCertificates = Table[certNameKey, ServerCertificate]{
+	Name:  "iam-server-certificate",
+	Watch: watchRecord[certNameKey]("Server Certificate", func(c ServerCertificate) (AccountID, string, string) { return c.Account, c.ARN(), string(c.ID) }),
+}
 
 // ServerCertificateByName is a server certificate of an account, by its name in any case.
 func ServerCertificateByName(v *View, account AccountID, name string) (ServerCertificate, bool) {
