@@ -132,7 +132,7 @@ func TestEveryHandlerIsBoundToItsOperation(t *testing.T) {
 	}
 	bound = stsapi.Bind(&STS{})
 	for _, op := range []string{
-		"AssumeRole", "DecodeAuthorizationMessage", "GetAccessKeyInfo", "GetCallerIdentity",
+		"AssumeRole", "AssumeRoleWithWebIdentity", "DecodeAuthorizationMessage", "GetAccessKeyInfo", "GetCallerIdentity",
 		"GetFederationToken", "GetSessionToken",
 	} {
 		if bound[op] == nil {

@@ -33,9 +33,11 @@ type STSConfig struct {
 	Group      Group
 	Sealer     Sealer
 	Authorizer *Authorizer
-	Clock      func() time.Time
-	Rand       io.Reader
-	Log        *slog.Logger
+	// MFA proves a code of a user's device, once for each code; user is "" for the root user. Errors: ErrMFA.
+	MFA   func(ctx context.Context, account fsm.AccountID, user fsm.EntityID, serial, code string) error
+	Clock func() time.Time
+	Rand  io.Reader
+	Log   *slog.Logger
 }
 
 // STS answers the operations of STS. It keeps nothing: what it issues is in the tokens that it hands out.

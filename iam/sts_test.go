@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
+	"github.com/pquerna/otp/totp"
 
 	"hive/awsd"
 	"hive/awsd/iamapi"
@@ -42,6 +43,7 @@ type wire struct {
 	users *iam.Service
 	sts   *iam.STS
 	auth  *iam.Authorizer
+	keys  *iam.Keys
 	root  map[string]aws.Credentials // of each account
 	url   string
 
@@ -85,9 +87,10 @@ func (w *wire) serve() {
 	log := slog.New(slog.DiscardHandler)
 	w.users = iam.New(iam.Config{Group: w.group, Sealer: w.box, Clock: w.clock, Rand: rand.Reader, Log: log})
 	w.auth = iam.NewAuthorizer(w.group, w.box, w.clock)
-	w.sts = iam.NewSTS(iam.STSConfig{Group: w.group, Sealer: w.box, Authorizer: w.auth, Clock: w.clock, Rand: rand.Reader, Log: log})
+	w.sts = iam.NewSTS(iam.STSConfig{Group: w.group, Sealer: w.box, Authorizer: w.auth, MFA: w.users.VerifyMFA, Clock: w.clock, Rand: rand.Reader, Log: log})
+	w.keys = iam.NewKeys(w.group, w.box, w.clock)
 	server := httptest.NewServer(awsd.New(awsd.Config{
-		Region: region, Keys: iam.NewKeys(w.group, w.box, w.clock), Authorizer: w.auth, Log: log, Clock: time.Now,
+		Region: region, Keys: w.keys, Authorizer: w.auth, Log: log, Clock: time.Now,
 		Services: []awsd.Service{
 			{API: iamapi.API(), Handlers: iamapi.Bind(w.users), Access: w.users.Access},
 			{API: stsapi.API(), Handlers: stsapi.Bind(w.sts), Access: w.sts.Access, Unsigned: iam.UnsignedSTS()},
@@ -318,6 +321,11 @@ func TestKeyTellsItsAccount(t *testing.T) {
 	wants(t, err, "ValidationError", "")
 	_, err = w.stsOf(w.user("bob")).GetAccessKeyInfo(ctx, &sts.GetAccessKeyInfoInput{AccessKeyId: &session.AccessKeyID})
 	wants(t, err, "AccessDenied", "sts:GetAccessKeyInfo")
+}
+
+func totpAt(t *testing.T, seed string, at time.Time) string {
+	t.Helper()
+	return ok(totp.GenerateCode(seed, at))(t)
 }
 
 func (w *wire) assume(c aws.Credentials, in *sts.AssumeRoleInput) (*sts.AssumeRoleOutput, error) {

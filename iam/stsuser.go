@@ -2,12 +2,14 @@ package iam
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 
+	"hive/fsm"
 	"hive/iam/policy"
 	"hive/iam/principal"
 )
@@ -57,7 +59,14 @@ func (s *STS) secondFactor(ctx context.Context, c *principal.Caller, serial, cod
 	if c.Session != nil {
 		return time.Time{}, errCode()
 	}
-	return time.Time{}, errCode()
+	err := s.cfg.MFA(ctx, fsm.AccountID(c.Account), fsm.EntityID(userOrRoot(c)), *serial, *code)
+	if errors.Is(err, ErrMFA) {
+		return time.Time{}, accessDenied("MultiFactorAuthentication failed with invalid MFA one time pass code. ")
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return s.cfg.Clock().UTC().Truncate(time.Second), nil
 }
 
 func errCode() error {

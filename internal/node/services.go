@@ -271,7 +271,10 @@ func (n *Node) openBlobs(ctx context.Context) (*shard.Store, *s3.Service, error)
 func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2.Direct) *awsd.Server {
 	users := iam.New(iam.Config{Group: n.control, Sealer: n.box, Clock: time.Now, Rand: rand.Reader, Log: n.log})
 	authorizer := iam.NewAuthorizer(n.control, n.box, time.Now)
-	tokens := iam.NewSTS(iam.STSConfig{Group: n.control, Sealer: n.box, Authorizer: authorizer, Clock: time.Now, Rand: rand.Reader, Log: n.log})
+	tokens := iam.NewSTS(iam.STSConfig{
+		Group: n.control, Sealer: n.box, Authorizer: authorizer, MFA: users.VerifyMFA, Clock: time.Now,
+		Rand: rand.Reader, Log: n.log,
+	})
 	return awsd.New(awsd.Config{
 		Region: n.cfg.Region, Keys: iam.NewKeys(n.control, n.box, time.Now), Authorizer: authorizer,
 		Pages: n.box, Log: n.log, Drain: drainTime,
