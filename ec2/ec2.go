@@ -131,6 +131,9 @@ func (s *Service) decide(ctx context.Context, fn func(*fsm.View) (fsm.Command, e
 			return err
 		}
 		err = s.cfg.Control.Propose(ctx, cmd)
+		if over := overQuota(err); over != nil {
+			return over
+		}
 		overtaken := errors.Is(err, fsm.ErrConflict) ||
 			slices.ContainsFunc(again, func(cause error) bool { return errors.Is(err, cause) })
 		if overtaken && try < maxTries {

@@ -136,6 +136,9 @@ func refusal(err error) error {
 	if !errors.As(err, &refused) {
 		return err
 	}
+	if over := overQuota(err); over != nil {
+		return over
+	}
 	_, known := resourceOf(refused.Resource)
 	switch {
 	case errors.Is(err, fsm.ErrNotFound) && known:

@@ -41,7 +41,7 @@ var (
 // twoUsers are keys of two accounts; everything is permitted to them.
 type twoUsers struct{}
 
-func (twoUsers) Lookup(_ context.Context, id string) (string, principal.Caller, error) {
+func (twoUsers) Lookup(_ context.Context, id, _ string) (string, principal.Caller, error) {
 	switch id {
 	case "AKIAALICE":
 		return "secret", *alice, nil

@@ -36,6 +36,9 @@ func (s *Service) CreateBucket(ctx context.Context, c *principal.Caller, in *sdk
 		err := s.propose(ctx, s.cfg.Control, &fsm.CreateBucket{
 			Name: name, Owner: fsm.AccountID(c.Account), Region: s.cfg.Region, Created: s.now(),
 		})
+		if errors.Is(err, fsm.ErrLimit) {
+			return nil, tooManyBuckets.with("BucketName", string(name))
+		}
 		if err != nil && !errors.Is(err, fsm.ErrExists) {
 			return nil, err
 		}

@@ -68,6 +68,7 @@ var (
 	notModified         = fault{304, "NotModified", "Not Modified"}
 	operationAborted    = fault{409, "OperationAborted", "A conflicting conditional operation is currently in progress against this resource. Try again."}
 	preconditionFailed  = fault{412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold"}
+	tooManyBuckets      = fault{400, "TooManyBuckets", "You have attempted to create more buckets than allowed"}
 	serviceUnavailable  = fault{503, "ServiceUnavailable", "Reduce your request rate."}
 	slowDown            = fault{503, "SlowDown", "Reduce your request rate."}
 )
