@@ -120,7 +120,7 @@ func TestEveryHandlerIsBoundToItsOperation(t *testing.T) {
 		"CreateUser", "GetUser", "ListUsers", "UpdateUser", "DeleteUser", "CreateAccessKey", "ListAccessKeys", "UpdateAccessKey",
 		"DeleteAccessKey", "PutUserPolicy", "GetUserPolicy", "ListUserPolicies", "DeleteUserPolicy", "AttachUserPolicy",
 		"DetachUserPolicy", "ListAttachedUserPolicies", "TagUser", "UntagUser", "ListUserTags", "GetPolicy", "ListPolicies",
-		"GetPolicyVersion",
+		"GetPolicyVersion", "GetAccessKeyLastUsed",
 	}, recordOperations...) {
 		if bound[op] == nil {
 			t.Errorf("%s has no handler", op)

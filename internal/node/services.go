@@ -116,7 +116,9 @@ func (n *Node) runServices(ctx context.Context) error {
 		store.Run, volumes.Run, func(ctx context.Context) error { return volumes.Serve(ctx, n.guests.logs) },
 	}
 	parts = append(append(parts, instances...), machines.Run)
-	front := n.frontDoor(s3service, machines, direct)
+	uses := iam.NewUses(iam.UsesConfig{Group: n.control, Region: n.cfg.Region, Clock: time.Now, Log: n.log})
+	parts = append(parts, uses.Run)
+	front := n.frontDoor(s3service, machines, direct, uses)
 	n.awsAsRoot.set(asRoot(front, n.rootCaller))
 	if len(listeners) > 0 {
 		parts = append(parts, func(ctx context.Context) error { return front.Run(ctx, listeners) })
@@ -268,7 +270,7 @@ func (n *Node) openBlobs(ctx context.Context) (*shard.Store, *s3.Service, error)
 }
 
 // frontDoor is awsd over the services that this version has handlers for.
-func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2.Direct) *awsd.Server {
+func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2.Direct, uses *iam.Uses) *awsd.Server {
 	users := iam.New(iam.Config{Group: n.control, Sealer: n.box, Clock: time.Now, Rand: rand.Reader, Log: n.log})
 	authorizer := iam.NewAuthorizer(n.control, n.box, time.Now)
 	tokens := iam.NewSTS(iam.STSConfig{
@@ -276,7 +278,7 @@ func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2
 		Rand: rand.Reader, Log: n.log,
 	})
 	return awsd.New(awsd.Config{
-		Region: n.cfg.Region, Keys: iam.NewKeys(n.control, n.box, time.Now), Authorizer: authorizer,
+		Region: n.cfg.Region, Keys: iam.NewKeys(n.control, n.box, time.Now), Authorizer: authorizer, Used: uses.Note,
 		Pages: n.box, Log: n.log, Drain: drainTime,
 		Domains: []string{"s3.localhost", "s3." + n.cfg.Advertise, "s3." + n.cfg.Name, "s3." + n.cfg.Name + ".local"},
 		Services: []awsd.Service{
