@@ -18,7 +18,7 @@ func manyDocuments(t testing.TB) []*Document {
 				`{"Effect":"Allow","Action":["s3:Get*","s3:List*"],"Resource":["arn:aws:s3:::bucket-%d-%d","arn:aws:s3:::bucket-%d-%d/*"],
 				"Condition":{"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}}}`, i, j, i, j))
 		}
-		docs = append(docs, parse(t, document(strings.Join(statements, ","))))
+		docs = append(docs, parse(t, document(strings.Join(statements, ",")), Identity))
 	}
 	return docs
 }

@@ -65,12 +65,12 @@ func (d *dialect) readPrincipals(m map[string]any, s *statement) error {
 	}
 	block, ok := raw.(*object)
 	if !ok || len(block.members) == 0 {
-		return d.invalidPrincipal("", "neither \"*\" nor an object")
+		return d.syntax("Principal must be \"*\" or an object")
 	}
 	for _, m := range block.members {
 		values, ok := stringList(m.value)
 		if !ok || len(values) == 0 {
-			return d.invalidPrincipal(m.name, "neither a string nor a list of strings")
+			return d.syntax("Principal " + m.name + " must be a string or a list of strings")
 		}
 		for _, v := range values {
 			p, ok := newPrincipal(m.name, v)
@@ -243,5 +243,5 @@ func (e *evaluation) excepted(listed []principalPattern) bool {
 
 // hasIssuer tells whether a caller is a session with an ARN of its own, apart from the user's or role's behind it.
 func hasIssuer(c *principal.Caller) bool {
-	return c.Session != nil && c.Session.IssuerARN != "" && c.Session.IssuerARN != c.ARN
+	return c.Session != nil && c.Session.Issuer != "" && c.Session.IssuerARN != c.ARN
 }
