@@ -102,6 +102,9 @@ func (x *exchange) serve(r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := x.service.API.Validate(op, input); err != nil {
+		return err
+	}
 	pages, err := x.openPage(caller, op, input)
 	if err != nil {
 		return err

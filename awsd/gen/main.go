@@ -158,9 +158,11 @@ func (t *table) report(w io.Writer) {
 		{"operations that only the model has", t.noOperation},
 		{"members that only the model has", t.noMember},
 		{"fields that only the SDK has", t.noShape},
+		{"patterns that RE2 cannot take and that are rewritten by hand", t.rewritten},
 	} {
 		if len(surplus.names) > 0 {
 			slices.Sort(surplus.names)
+			surplus.names = slices.Compact(surplus.names)
 			fmt.Fprintf(w, "  %d %s: %s\n", len(surplus.names), surplus.what, strings.Join(surplus.names, " "))
 		}
 	}

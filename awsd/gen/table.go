@@ -24,6 +24,10 @@ type table struct {
 	enums   map[string]bool
 	unions  []string // Go types of union members, in order of discovery
 
+	inputs    map[string]bool // structures that requests hold
+	patterns  []string        // of what they hold
+	rewritten []string        // those that RE2 could not take
+
 	noOperation []string // in the model, not in the SDK
 	noMember    []string // likewise
 	noShape     []string // Go fields that the model does not know
@@ -73,6 +77,9 @@ func newTable(s service, m *model, k *sdk) (*table, error) {
 		t.addOperation(local(r.Target), m.Shapes[r.Target])
 	}
 	slices.SortFunc(t.ops, func(a, b operation) int { return strings.Compare(a.name, b.name) })
+	if err := t.findInputs(); err != nil {
+		return nil, err
+	}
 	for len(t.pending) > 0 {
 		p := t.pending[len(t.pending)-1]
 		t.pending = t.pending[:len(t.pending)-1]
@@ -151,7 +158,7 @@ func (t *table) addShape(p pair) error {
 	case "union":
 		line, err = t.union(name, s, p.goType)
 	default:
-		line, err = t.structure(name, s, p.goType)
+		line, err = t.structure(p.shape, s, p.goType)
 	}
 	if err != nil {
 		return err
@@ -207,7 +214,8 @@ func (t *table) union(name string, s *shape, goType string) (string, error) {
 	return columns(cells...), nil
 }
 
-func (t *table) structure(name string, s *shape, goType string) (string, error) {
+func (t *table) structure(id string, s *shape, goType string) (string, error) {
+	name := local(id)
 	fields, ok := t.sdk.structs[goType]
 	if !ok {
 		return "", fmt.Errorf("%s: structure %s fills %s, which the SDK does not have", t.service.name, name, goType)
@@ -225,7 +233,11 @@ func (t *table) structure(name string, s *shape, goType string) (string, error) 
 			continue
 		}
 		known[capital(m.Name)] = true
-		cells = append(cells, t.memberCell(m, fieldType))
+		marks, err := t.constraints(id, m)
+		if err != nil {
+			return "", err
+		}
+		cells = append(cells, t.memberCell(m, fieldType)+marks)
 	}
 	for f := range fields {
 		if !known[f] && !extraFields[f] {

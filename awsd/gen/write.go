@@ -35,6 +35,13 @@ func (t *table) text() ([]byte, error) {
 			fmt.Fprintln(&b, columns("enum", strings.TrimPrefix(name, "types."), strings.Join(t.enumValues(name), "\t")))
 		}
 	}
+	patterns, err := t.patternLines()
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range patterns {
+		fmt.Fprintln(&b, line)
+	}
 	return b.Bytes(), nil
 }
 

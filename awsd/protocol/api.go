@@ -22,6 +22,7 @@ type API struct {
 	namespace string
 	target    string // of awsJson1_1: what stands before the operation in X-Amz-Target
 	dialect   dialect
+	lenient   bool // Decode lets pass what Validate refuses together with the rest: absent members, unknown enums
 
 	text   string
 	types  []Types
@@ -72,7 +73,8 @@ func New(text string, types []Types, unions []any) *API {
 		}
 		break
 	}
-	a.dialect = dialectOf(a.protocol)
+	a.dialect = dialectOf(a.protocol, a.Service)
+	a.lenient = a.protocol == "awsQuery" || a.protocol == protocolJSON
 	return a
 }
 
@@ -82,7 +84,7 @@ func (a *API) tables() (*table, error) {
 		if a.table, a.loadErr = parseTable(a.text, a.types); a.loadErr != nil {
 			return
 		}
-		a.joiner = newJoiner(a.table, a.protocol == "ec2Query", a.unions)
+		a.joiner = newJoiner(a.table, a)
 		switch a.protocol {
 		case "restXml":
 			a.routes, a.loadErr = newRoutes(a)
@@ -169,7 +171,7 @@ func (a *API) Route(r *http.Request, form url.Values) (*Operation, error) {
 }
 
 // Decode makes the input of op: a pointer to the SDK's input struct. For S3 the bucket is the first
-// segment of the path. Errors are *Error, or whatever reading body gave.
+// segment of the path. Errors are *Error, or whatever reading body gave. Validate comes next.
 func (a *API) Decode(op *Operation, r *http.Request, form url.Values, body Body) (input any, err error) {
 	if err := a.prepare(op); err != nil {
 		return nil, err

@@ -34,8 +34,9 @@ func benchmark(b *testing.B, service string, r *http.Request, form url.Values, p
 	for b.Loop() {
 		op, err := api.Route(r, form)
 		must(b, err)
-		_, err = api.Decode(op, r, form, body{bytes.NewReader(payload), nil})
+		in, err := api.Decode(op, r, form, body{bytes.NewReader(payload), nil})
 		must(b, err)
+		must(b, api.Validate(op, in))
 		must(b, api.Encode(&discard{http.Header{}}, op, "id", output))
 	}
 }
@@ -57,6 +58,29 @@ func BenchmarkDescribeInstances(b *testing.B) {
 func BenchmarkGetCallerIdentity(b *testing.B) {
 	output := &sts.GetCallerIdentityOutput{Account: aws.String("123456789012"), Arn: aws.String("arn"), UserId: aws.String("AIDA")}
 	benchmark(b, "sts", request(b, "POST", "/"), formOf("Action", "GetCallerIdentity", "Version", "2011-06-15"), nil, output)
+}
+
+// benchmarkDecode measures what a request costs up to its handler.
+func benchmarkDecode(b *testing.B, service string, form url.Values) {
+	b.Helper()
+	api, r := apiOf(b, service), request(b, "POST", "/")
+	b.ReportAllocs()
+	for b.Loop() {
+		op, err := api.Route(r, form)
+		must(b, err)
+		in, err := api.Decode(op, r, form, nil)
+		must(b, err)
+		must(b, api.Validate(op, in))
+	}
+}
+
+func BenchmarkDecodeCreateUser(b *testing.B) {
+	benchmarkDecode(b, "iam", formOf("Action", "CreateUser", "Version", "2010-05-08", "UserName", "someone@example.com", "Path", "/division/team/",
+		"Tags.member.1.Key", "cost-centre", "Tags.member.1.Value", "4711", "Tags.member.2.Key", "owner", "Tags.member.2.Value", "someone else"))
+}
+
+func BenchmarkDecodePutRolePolicyOf10KiB(b *testing.B) {
+	benchmarkDecode(b, "iam", formOf("Action", "PutRolePolicy", "RoleName", "r", "PolicyName", "p", "PolicyDocument", strings.Repeat("{\"Effect\":\"Allow\"}", 512)))
 }
 
 func BenchmarkCompleteMultipartUploadOf10000Parts(b *testing.B) {

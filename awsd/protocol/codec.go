@@ -39,6 +39,7 @@ type codec struct {
 	byXML    map[string]int // local XML name to field
 	required uint64         // all bits of required fields
 	attrs    bool           // a field is an XML attribute
+	checked  bool           // Validate has something to look at here or below
 
 	item       string // list: XML name of an element
 	key, value string // map: XML names
@@ -61,6 +62,7 @@ type codecKey struct {
 type joiner struct {
 	table  *table
 	ec2    bool
+	whole  bool                    // Validate sees to required members and enums
 	unions map[string]reflect.Type // by name
 	done   map[codecKey]*codec
 	enums  map[string][]string // by Go type
@@ -104,12 +106,13 @@ func (j *joiner) codec(shape string, t reflect.Type) (*codec, error) {
 	if c, ok := j.done[key]; ok {
 		return c, nil
 	}
-	c := &codec{typ: t, name: shape}
+	c := &codec{typ: t, name: shape, checked: true} // until it is known: a shape may hold itself
 	j.done[key] = c
 	if err := j.fill(c); err != nil {
 		delete(j.done, key)
 		return nil, err
 	}
+	c.checked = j.checks(c)
 	return c, nil
 }
 
@@ -145,6 +148,17 @@ func (j *joiner) fill(c *codec) error {
 		return nil
 	}
 	return fmt.Errorf("protocol: no shape %q for %v", c.name, c.typ)
+}
+
+// checks tells whether Validate has something to look at in a value of c.
+func (j *joiner) checks(c *codec) bool {
+	switch c.kind {
+	case kindList, kindMap:
+		return c.elem.checked || j.whole && c.elem.kind == kindEnum && c.elem.enum != nil
+	case kindStruct, kindUnion:
+		return slices.ContainsFunc(c.fields, func(f field) bool { return !f.ignore && f.checks(j.whole) })
+	}
+	return false
 }
 
 func (j *joiner) enumValues(goType string) []string {
@@ -227,7 +241,7 @@ func (j *joiner) parseFields(c *codec, cells []string) error {
 	c.byQuery, c.byXML = make(map[string]int, len(c.fields)), make(map[string]int, len(c.fields))
 	next := uint64(1)
 	for i, cell := range cells[1:] {
-		f, err := parseField(cell, j.ec2)
+		f, err := parseField(cell, j.ec2, j.table.patterns)
 		if err != nil {
 			return err
 		}
@@ -268,12 +282,12 @@ func (c *codec) allows(value string) bool {
 	return ok
 }
 
-func newJoiner(t *table, ec2 bool, unions []any) *joiner {
+func newJoiner(t *table, a *API) *joiner {
 	j := &joiner{
-		table: t, ec2: ec2, unions: map[string]reflect.Type{},
+		table: t, ec2: a.protocol == "ec2Query", whole: a.lenient, unions: map[string]reflect.Type{},
 		done: map[codecKey]*codec{}, enums: map[string][]string{},
 	}
-	for _, u := range unions {
+	for _, u := range a.unions {
 		variant := reflect.TypeOf(u).Elem()
 		j.unions[variant.Name()] = variant
 	}

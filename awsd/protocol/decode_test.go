@@ -36,7 +36,11 @@ func decodeQuery(t testing.TB, service, action string, form url.Values) (any, er
 	form.Set("Action", action)
 	op, err := api.Route(request(t, "POST", "/"), form)
 	must(t, err)
-	return api.Decode(op, request(t, "POST", "/"), form, nil)
+	in, err := api.Decode(op, request(t, "POST", "/"), form, nil)
+	if err != nil {
+		return nil, err
+	}
+	return in, api.Validate(op, in)
 }
 
 func TestABadQueryParameterIsTheServicesOwnError(t *testing.T) {
@@ -66,7 +70,7 @@ func TestABadQueryParameterIsTheServicesOwnError(t *testing.T) {
 		{"iam", "UpdateAccessKey", "Status", "Sleeping", "ValidationError", "[Active"},
 		{"iam", "CreateUser", "Path", "/", "ValidationError", "1 validation error detected: Value null at 'userName'"},
 		{"iam", "UpdateAccessKey", "UserName", "u", "ValidationError", "2 validation errors"},
-		{"iam", "CreateUser", "Tags.member.1.Value", "v", "ValidationError", "tags.member.1.Key"},
+		{"iam", "CreateUser", "Tags.member.1.Value", "v", "ValidationError", "tags.1.member.key"},
 		{"iam", "CreateUser", "Tags.1.Value", "v", "MalformedInput", "Tags.1.Value"},
 	} {
 		_, err := decodeQuery(t, c.service, c.action, formOf(c.name, c.value))

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 )
@@ -17,16 +18,18 @@ type dialect interface {
 	missing(names []string) *Error
 	// unknown answers a parameter that the operation does not have; nil where the service overlooks it.
 	unknown(name string) *Error
+	// invalid: the request breaks rules of the model.
+	invalid(found []violation) *Error
 	// malformed: the request as a whole cannot be read.
 	malformed(why string) *Error
 }
 
-func dialectOf(protocol string) dialect {
+func dialectOf(protocol, service string) dialect {
 	switch protocol {
 	case "ec2Query":
 		return ec2Dialect{}
 	case "awsQuery":
-		return queryDialect{}
+		return queryDialect{service}
 	case protocolRESTJSON:
 		return jsonDialect{}
 	case protocolJSON:
@@ -64,8 +67,61 @@ func (ec2Dialect) malformed(why string) *Error {
 	return Errorf(http.StatusBadRequest, "InvalidQueryParameter", "The query is malformed: %s", why)
 }
 
+func (ec2Dialect) invalid(found []violation) *Error {
+	v := found[0] // EC2 tells of one
+	value := strings.Trim(v.value, "'")
+	if !v.number {
+		return Errorf(http.StatusBadRequest, "InvalidParameterValue", "Value (%s) for parameter %s is invalid. %s", value, v.path, v.rule)
+	}
+	expecting := fmt.Sprintf("between %s and %s", decimal(v.of.min), decimal(v.of.max))
+	switch {
+	case math.IsInf(v.of.max, 1):
+		expecting = "of at least " + decimal(v.of.min)
+	case math.IsInf(v.of.min, -1):
+		expecting = "of at most " + decimal(v.of.max)
+	}
+	return Errorf(http.StatusBadRequest, "InvalidParameterValue", "Value ( %s ) for parameter %s is invalid. Expecting a value %s.", value, v.path, expecting)
+}
+
 // queryDialect is that of IAM and STS. They overlook parameters that they do not know.
-type queryDialect struct{}
+type queryDialect struct{ service string }
+
+// iamWords are what IAM says of names and paths that break their pattern, instead of showing it.
+var iamWords = map[string]string{
+	`[\w+=,.@-]+`: "It must contain only alphanumeric characters and/or the following: +=,.@_-",
+	`(\u002F)|(\u002F[\u0021-\u007E]+\u002F)`: "It must begin and end with / and contain only alphanumeric characters and/or / characters.",
+	`\u002F[\u0021-\u007F]*`:                  "It must begin with / and contain only alphanumeric characters and/or / characters.",
+}
+
+func (d queryDialect) invalid(found []violation) *Error {
+	if v := found[0]; d.service == "iam" && len(found) == 1 && v.limits != nil && v.limits.pattern != nil && v.rule == v.limits.patternRule() {
+		if words := iamWords[v.limits.pattern.text]; words != "" {
+			return Errorf(http.StatusBadRequest, "ValidationError", "The specified value for %s is invalid. %s", v.path, words)
+		}
+	}
+	return Errorf(http.StatusBadRequest, "ValidationError", "%s", aggregated(found))
+}
+
+// aggregated is how AWS tells of the rules that a request breaks.
+func aggregated(found []violation) string {
+	var b strings.Builder
+	plural := "s"
+	if len(found) == 1 {
+		plural = ""
+	}
+	fmt.Fprintf(&b, "%d validation error%s detected: ", len(found), plural)
+	for i, v := range found {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString("Value ")
+		if v.value != "" {
+			b.WriteString(v.value + " ")
+		}
+		b.WriteString("at '" + v.path + "' failed to satisfy constraint: " + v.rule)
+	}
+	return b.String()
+}
 
 func (queryDialect) missingAction() *Error {
 	return Errorf(http.StatusBadRequest, "MissingAction", "The request is missing an action or a required parameter.")
@@ -132,6 +188,10 @@ func (s3Dialect) missing(names []string) *Error {
 
 func (s3Dialect) unknown(name string) *Error {
 	return Errorf(http.StatusNotImplemented, "NotImplemented", "The query parameter %q is not supported with this operation: leave it out", name)
+}
+
+func (s3Dialect) invalid(found []violation) *Error {
+	return Errorf(http.StatusBadRequest, "InvalidArgument", "%s", aggregated(found))
 }
 
 func (s3Dialect) malformed(why string) *Error {

@@ -50,7 +50,10 @@ func fuzzQuery(f *testing.F, service string) {
 			ownError(t, err)
 			return
 		}
-		_, err = api.Decode(op, r, form, nil)
+		in, err := api.Decode(op, r, form, nil)
+		if err == nil {
+			err = api.Validate(op, in)
+		}
 		ownError(t, err)
 	})
 }
@@ -85,7 +88,10 @@ func FuzzRESTJSON(f *testing.F) {
 			ownError(t, err)
 			return
 		}
-		_, err = api.Decode(op, r, nil, newBody([]byte(payload)))
+		in, err := api.Decode(op, r, nil, newBody([]byte(payload)))
+		if err == nil {
+			err = api.Validate(op, in)
+		}
 		ownError(t, err)
 	})
 }
@@ -103,7 +109,10 @@ func FuzzAWSJSON(f *testing.F) {
 			ownError(t, err)
 			return
 		}
-		_, err = api.Decode(op, r, nil, newBody([]byte(payload)))
+		in, err := api.Decode(op, r, nil, newBody([]byte(payload)))
+		if err == nil {
+			err = api.Validate(op, in)
+		}
 		ownError(t, err)
 	})
 }

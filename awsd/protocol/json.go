@@ -15,11 +15,14 @@ import (
 
 // jsonReader reads a document of restJson1 or awsJson1_1 along the shapes. As AWS does, it overlooks members that the schema does
 // not have, and takes null for an absent one. https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
-type jsonReader struct{ dialect dialect }
+type jsonReader struct {
+	dialect dialect
+	lenient bool // what is absent or no value of its enum is left to Validate
+}
 
 // readJSON reads doc into v of c's type: of a structure that is an operation's input the members that have no other
 // place in the request.
-func readJSON(d dialect, doc []byte, c *codec, v reflect.Value) error {
+func readJSON(d dialect, lenient bool, doc []byte, c *codec, v reflect.Value) error {
 	dec := json.NewDecoder(bytes.NewReader(doc))
 	dec.UseNumber()
 	var value any
@@ -29,7 +32,7 @@ func readJSON(d dialect, doc []byte, c *codec, v reflect.Value) error {
 	if dec.More() {
 		return d.malformed("something follows the JSON document")
 	}
-	return jsonReader{d}.value(c, timeDefault, c.name, value, v)
+	return jsonReader{d, lenient}.value(c, timeDefault, c.name, value, v)
 }
 
 // value reads one JSON value, which is called name in messages, into v.
@@ -57,6 +60,9 @@ func (j jsonReader) value(c *codec, format timeFormat, name string, value any, v
 		return j.dialect.malformed(name + " cannot stand in a JSON document")
 	}
 	text, ok := scalarText(c, value)
+	if ok && j.lenient && setForeign(c, text, v) {
+		return nil
+	}
 	if !ok || setScalar(c, format, text, v) != nil {
 		return j.dialect.badValue(name, text, c)
 	}
@@ -95,7 +101,7 @@ func (j jsonReader) structure(c *codec, object map[string]any, v reflect.Value) 
 			return err
 		}
 	}
-	if len(missing) > 0 {
+	if len(missing) > 0 && !j.lenient {
 		return j.dialect.missing(missing)
 	}
 	return nil
@@ -248,6 +254,25 @@ func (jsonDialect) badValue(name, value string, c *codec) *Error {
 func (jsonDialect) missing(names []string) *Error {
 	e := queryDialect{}.missing(names)
 	e.Code, e.Fields = "ValidationException", []Field{{"Reason", "INVALID_PARAMETER_VALUE"}}
+	return e
+}
+
+// ebsReasons are the reasons of a ValidationException that name a member of their own. Source: ValidationExceptionReason in
+// the EBS direct APIs' reference.
+var ebsReasons = map[string]string{
+	"SnapshotId": "INVALID_SNAPSHOT_ID", "FirstSnapshotId": "INVALID_SNAPSHOT_ID", "SecondSnapshotId": "INVALID_SNAPSHOT_ID",
+	"ParentSnapshotId": "INVALID_SNAPSHOT_ID", "BlockIndex": "INVALID_BLOCK", "StartingBlockIndex": "INVALID_BLOCK",
+	"BlockToken": "INVALID_BLOCK_TOKEN", "NextToken": "INVALID_PAGE_TOKEN", "VolumeSize": "INVALID_VOLUME_SIZE",
+	"Key": "INVALID_TAG", "Value": "INVALID_TAG", "KmsKeyArn": "INVALID_CUSTOMER_KEY",
+}
+
+func (jsonDialect) invalid(found []violation) *Error {
+	e := Errorf(http.StatusBadRequest, "ValidationException", "%s", aggregated(found))
+	reason := ebsReasons[found[0].member]
+	if reason == "" {
+		reason = "INVALID_PARAMETER_VALUE"
+	}
+	e.Fields = []Field{{"Reason", reason}}
 	return e
 }
 

@@ -21,7 +21,11 @@ func decodeJSON(t testing.TB, method, target, doc string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return api.Decode(op, r, nil, newBody([]byte(doc)))
+	in, err := api.Decode(op, r, nil, newBody([]byte(doc)))
+	if err != nil {
+		return nil, err
+	}
+	return in, api.Validate(op, in)
 }
 
 func TestABadJSONRequestIsTheServicesOwnError(t *testing.T) {

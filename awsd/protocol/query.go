@@ -27,11 +27,12 @@ type param struct{ key, value string }
 type queryReader struct {
 	dialect dialect
 	flat    bool // ec2Query: lists have no element name
+	lenient bool // what is absent or no value of its enum is left to Validate
 	missing []string
 }
 
 func (a *API) decodeQuery(op *Operation, form url.Values, in reflect.Value) error {
-	q := &queryReader{dialect: a.dialect, flat: a.protocol == "ec2Query"}
+	q := &queryReader{dialect: a.dialect, flat: a.protocol == "ec2Query", lenient: a.lenient}
 	params, err := q.params(form)
 	if err != nil {
 		return err
@@ -167,7 +168,7 @@ func (q *queryReader) structure(c *codec, params []param, at, depth int, v refle
 }
 
 func (q *queryReader) require(c *codec, seen uint64, prefix string) {
-	if seen == c.required {
+	if seen == c.required || q.lenient {
 		return
 	}
 	for i := range c.fields {
@@ -195,6 +196,9 @@ func (q *queryReader) value(c *codec, f *field, g group, depth int, v reflect.Va
 	s, ok := g.exact()
 	if !ok {
 		return q.stray(g)
+	}
+	if q.lenient && setForeign(c, s, v) {
+		return nil
 	}
 	if setScalar(c, f.time, s, v) != nil {
 		return q.dialect.badValue(g.name(), s, c)

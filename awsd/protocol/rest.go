@@ -43,7 +43,7 @@ func (a *API) decodeREST(op *Operation, r *http.Request, body Body, in reflect.V
 		if err != nil {
 			return err
 		}
-		if !ok && f.required != 0 && f.loc != inBody {
+		if !ok && f.required != 0 && f.loc != inBody { // awsJson1_1 has none such
 			missing = append(missing, f.wireName())
 		}
 	}
@@ -241,7 +241,7 @@ func (d *restReader) unbound(in reflect.Value) error {
 // document reads XML or JSON.
 func (d *restReader) document(doc []byte, root string, c *codec, v reflect.Value) error {
 	if d.api.SpeaksJSON() {
-		return readJSON(d.api.dialect, doc, c, v)
+		return readJSON(d.api.dialect, d.api.lenient, doc, c, v)
 	}
 	return readXML(d.api.dialect, doc, root, c, v)
 }
@@ -249,7 +249,7 @@ func (d *restReader) document(doc []byte, root string, c *codec, v reflect.Value
 // noBody answers a request without the document that it needs.
 func (d *restReader) noBody(c *codec) error {
 	if d.api.SpeaksJSON() {
-		return readJSON(d.api.dialect, []byte("{}"), c, reflect.New(c.typ).Elem())
+		return readJSON(d.api.dialect, d.api.lenient, []byte("{}"), c, reflect.New(c.typ).Elem())
 	}
 	return Errorf(http.StatusBadRequest, "MissingRequestBodyError", "Request Body is empty")
 }

@@ -59,7 +59,7 @@ func (r *route) readMembers(line string) error {
 		return nil
 	}
 	for _, cell := range strings.Split(line, "\t")[1:] {
-		f, err := parseField(cell, false)
+		f, err := parseField(cell, false, nil)
 		if err != nil {
 			return err
 		}

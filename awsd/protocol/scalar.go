@@ -93,6 +93,16 @@ func setScalar(c *codec, format timeFormat, s string, v reflect.Value) error {
 	return nil
 }
 
+// setForeign puts a value that its enum does not have into v, for Validate to refuse it, and tells whether it was one. The
+// empty text is none: Validate would take it for an absent member.
+func setForeign(c *codec, s string, v reflect.Value) bool {
+	if c.kind != kindEnum || s == "" || c.allows(s) {
+		return false
+	}
+	settle(v).SetString(s)
+	return true
+}
+
 // isoForms are what AWS takes as a date-time beside RFC 3339.
 var isoForms = [...]string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02T15:04Z07:00", "20060102T150405Z", "2006-01-02"}
 

@@ -16,6 +16,7 @@ import (
 //	list    name item element          item: the XML name of an element; element: its shape
 //	map     name key value element
 //	enum    GoType value…
+//	pattern number RE2 [original]      a regular expression in quotes, and as the model words it where it differs
 //
 // A member is "Field|key=value|flag…", Field being the Go field's name:
 //
@@ -24,6 +25,8 @@ import (
 //	x=Name    in XML or JSON, unless it is Field (ec2Query: field); of a payload: its document, unless it is root
 //	h=Name    an HTTP header     p=Prefix  headers by prefix     u=Name  a query parameter
 //	n=P URI   an XML namespace on the element     d=Format  a timestamp's format
+//	l=1..64  its length     r=1..99  its value     m=7  its pattern by number; with e before of a list's or map's
+//	elements, with k of a map's keys. secret: its value is told to nobody
 //	label, payload, flat, attr as Smithy's traits; ! required; ignore: read and dropped
 //
 // level is service, bucket, key, or a path of its own.
@@ -33,6 +36,8 @@ type table struct {
 	lines  map[string]string // of shapes, by name, after the kind's column
 	kinds  map[string]string // of shapes, by name
 	enums  map[string]string // by Go type, values parted by tabs
+
+	patterns map[string]*pattern // by number
 }
 
 // Types are an operation's input and output as nil pointers of the SDK's types.
@@ -41,7 +46,7 @@ type Types struct{ In, Out any }
 func parseTable(text string, types []Types) (*table, error) {
 	t := &table{
 		ops: map[string]*Operation{}, lines: map[string]string{}, kinds: map[string]string{},
-		enums: map[string]string{},
+		enums: map[string]string{}, patterns: map[string]*pattern{},
 	}
 	for line := range strings.Lines(text) {
 		kind, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
@@ -64,6 +69,12 @@ func parseTable(text string, types []Types) (*table, error) {
 			}
 		case "struct", "union", "list", "map":
 			t.lines[name], t.kinds[name] = rest, kind
+		case "pattern":
+			p, err := parsePattern(rest)
+			if err != nil {
+				return nil, fmt.Errorf("protocol: pattern %s: %w", name, err)
+			}
+			t.patterns[name] = p
 		case "enum":
 			t.enums[name] = rest
 		}
@@ -155,9 +166,12 @@ type field struct {
 	ignore    bool
 	required  uint64 // one bit among the structure's required members, 0 when it is not
 	codec     *codec
+
+	limits, elem, key *limits // nil: none
+	secret            bool
 }
 
-func parseField(cell string, ec2 bool) (field, error) {
+func parseField(cell string, ec2 bool, patterns map[string]*pattern) (field, error) {
 	cells := strings.Split(cell, "|")
 	f := field{name: cells[0], query: cells[0], xml: cells[0]}
 	if ec2 {
@@ -165,14 +179,14 @@ func parseField(cell string, ec2 bool) (field, error) {
 	}
 	for _, c := range cells[1:] {
 		key, value, _ := strings.Cut(c, "=")
-		if err := f.set(key, value); err != nil {
+		if err := f.set(key, value, patterns); err != nil {
 			return f, fmt.Errorf("protocol: member %s: %w", f.name, err)
 		}
 	}
 	return f, nil
 }
 
-func (f *field) set(key, value string) (err error) {
+func (f *field) set(key, value string, patterns map[string]*pattern) (err error) {
 	switch key {
 	case "t":
 		f.target = value
@@ -203,6 +217,14 @@ func (f *field) set(key, value string) (err error) {
 		f.ignore = true
 	case "!":
 		f.required = 1
+	case "l", "r", "m":
+		err = setLimit(&f.limits, key, value, patterns)
+	case "el", "er", "em":
+		err = setLimit(&f.elem, key[1:], value, patterns)
+	case "kl", "kr", "km":
+		err = setLimit(&f.key, key[1:], value, patterns)
+	case "secret":
+		f.secret = true
 	default:
 		err = fmt.Errorf("unknown mark %q", key)
 	}

@@ -43,6 +43,10 @@ func (targetDialect) missingAction() *Error {
 
 func (d targetDialect) unknownAction(string, string, string) *Error { return d.missingAction() }
 
+func (targetDialect) invalid(found []violation) *Error {
+	return Errorf(http.StatusBadRequest, "ValidationException", "%s", aggregated(found))
+}
+
 func (d targetDialect) badValue(name, value string, c *codec) *Error {
 	if c.kind == kindEnum {
 		e := queryDialect{}.badValue(name, value, c)
