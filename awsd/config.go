@@ -47,6 +47,9 @@ type Config struct {
 	Authorizer Authorizer
 	// Pages seals the tokens of pages. Without it they are good at this server alone, while it lives.
 	Pages pagetoken.Sealer
+	// Limits is how many calls of an operation an account may make a second and at once; a rate of 0 is no limit. Unless
+	// given, nothing is limited.
+	Limits func(service, op string) (perSecond float64, burst int)
 	// Audit is told of every call before it is answered; it may take the time to record it. Unless given, nobody is told.
 	Audit func(context.Context, *protocol.Call)
 	// Used is told who has proved a request to the service of a signing name. It must be quick.

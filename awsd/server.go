@@ -21,6 +21,7 @@ type Server struct {
 	Config
 	verifier *sigv4.Verifier
 	all      *front
+	throttle *throttle
 }
 
 // New returns a Server that answers every service at ServeHTTP, and at the listeners that Run is given.
@@ -29,6 +30,7 @@ func New(c Config) *Server {
 	s := &Server{Config: c}
 	s.verifier = sigv4.New(sigv4.Config{Region: c.Region, Clock: c.Clock, Lookup: s.lookup,
 		Bucket: func(host string) string { return bucketOf(host, c.Domains) }})
+	s.throttle = newThrottle(c.Limits, c.Clock)
 	s.all = s.newFront(nil)
 	return s
 }
@@ -94,6 +96,11 @@ func (x *exchange) serve(r *http.Request) error {
 	handler := x.service.Handlers[op.Name]
 	if handler == nil {
 		return unsupported(x.service.API, op.Name)
+	}
+	if x.as == nil { // whoever holds the node may ask as often as he likes
+		if err := x.throttle.allow(x.service.API, caller.Account, op.Name); err != nil {
+			return err
+		}
 	}
 	if err := expectMD5(r, op, body); err != nil {
 		return err
