@@ -40,10 +40,12 @@ type STSConfig struct {
 	Log   *slog.Logger
 }
 
-// STS answers the operations of STS. It keeps nothing: what it issues is in the tokens that it hands out.
+// STS answers the operations of STS. What it issues is in the tokens that it hands out: it keeps none of it, but for the
+// credentials that instances of this node have now.
 type STS struct {
-	cfg   STSConfig
-	codec *session.Codec
+	cfg       STSConfig
+	codec     *session.Codec
+	instances instanceSessions
 
 	mu sync.Mutex // guards cfg.Rand, which need not be safe for concurrent use
 }

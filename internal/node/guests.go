@@ -25,6 +25,7 @@ import (
 	"hive/ebs"
 	"hive/ec2"
 	"hive/fsm"
+	"hive/iam"
 	"hive/iam/principal"
 	"hive/internal/admin"
 	"hive/internal/cluster"
@@ -155,7 +156,7 @@ func (n *Node) openVolumes(store *shard.Store) (*ebs.Manager, error) {
 }
 
 // openInstances makes the agents of this node's networks and instances, where it can have them: the parts that run.
-func (n *Node) openInstances(volumes *ebs.Manager, machines *ec2.Service) ([]func(context.Context) error, error) {
+func (n *Node) openInstances(volumes *ebs.Manager, machines *ec2.Service, sessions *iam.STS) ([]func(context.Context) error, error) {
 	if !slices.Contains(n.caps(), cluster.CapEC2) || !slices.Contains(n.caps(), cluster.CapVPC) {
 		return nil, nil
 	}
@@ -164,7 +165,7 @@ func (n *Node) openInstances(volumes *ebs.Manager, machines *ec2.Service) ([]fun
 		n.log.Warn("this node runs no instances, for it cannot make networks", "cause", err)
 		return nil, nil
 	}
-	network, err := n.openNetwork(machines)
+	network, err := n.openNetwork(machines, sessions)
 	if err != nil {
 		return nil, fmt.Errorf("networks: %w", err)
 	}
@@ -186,7 +187,7 @@ func (n *Node) openInstances(volumes *ebs.Manager, machines *ec2.Service) ([]fun
 }
 
 // openNetwork makes the data plane with its metadata service.
-func (n *Node) openNetwork(machines *ec2.Service) (*dataplane.Dataplane, error) {
+func (n *Node) openNetwork(machines *ec2.Service, sessions *iam.STS) (*dataplane.Dataplane, error) {
 	tokens, err := hkdf.Key(sha256.New, n.sealKey, nil, "metadata tokens", sha256.Size)
 	if err != nil {
 		return nil, err
@@ -198,7 +199,7 @@ func (n *Node) openNetwork(machines *ec2.Service) (*dataplane.Dataplane, error) 
 	}
 	metadata, err := imds.New(imds.Config{
 		Source: imds.Records{Control: n.control}, Key: tokens, Signer: signer, Certificate: cert.Leaf, ZoneID: machines.ZoneID,
-		Clock: time.Now, Log: n.log,
+		Credentials: roleCredentials(sessions), Clock: time.Now, Log: n.log,
 	})
 	if err != nil {
 		return nil, err

@@ -108,17 +108,16 @@ func (n *Node) runServices(ctx context.Context) error {
 		return errors.Join(err, closeAll(listeners), store.Close())
 	}
 	machines, direct := n.openEC2(volumes, s3service)
-	instances, err := n.openInstances(volumes, machines)
+	who := n.newAccess()
+	instances, err := n.openInstances(volumes, machines, who.tokens)
 	if err != nil {
 		return errors.Join(err, closeAll(listeners), store.Close())
 	}
 	parts := []func(context.Context) error{
 		store.Run, volumes.Run, func(ctx context.Context) error { return volumes.Serve(ctx, n.guests.logs) },
 	}
-	parts = append(append(parts, instances...), machines.Run)
-	uses := iam.NewUses(iam.UsesConfig{Group: n.control, Region: n.cfg.Region, Clock: time.Now, Log: n.log})
-	parts = append(parts, uses.Run)
-	front := n.frontDoor(s3service, machines, direct, uses)
+	parts = append(append(parts, instances...), machines.Run, who.uses.Run)
+	front := n.frontDoor(s3service, machines, direct, who)
 	n.awsAsRoot.set(asRoot(front, n.rootCaller))
 	if len(listeners) > 0 {
 		parts = append(parts, func(ctx context.Context) error { return front.Run(ctx, listeners) })
@@ -270,21 +269,15 @@ func (n *Node) openBlobs(ctx context.Context) (*shard.Store, *s3.Service, error)
 }
 
 // frontDoor is awsd over the services that this version has handlers for.
-func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2.Direct, uses *iam.Uses) *awsd.Server {
-	users := iam.New(iam.Config{Group: n.control, Sealer: n.box, Clock: time.Now, Rand: rand.Reader, Log: n.log})
-	authorizer := iam.NewAuthorizer(n.control, n.box, time.Now)
-	tokens := iam.NewSTS(iam.STSConfig{
-		Group: n.control, Sealer: n.box, Authorizer: authorizer, MFA: users.VerifyMFA, Clock: time.Now,
-		Rand: rand.Reader, Log: n.log,
-	})
+func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2.Direct, who *access) *awsd.Server {
 	return awsd.New(awsd.Config{
-		Region: n.cfg.Region, Keys: iam.NewKeys(n.control, n.box, time.Now), Authorizer: authorizer, Used: uses.Note,
+		Region: n.cfg.Region, Keys: who.keys, Authorizer: who.authorizer, Used: who.uses.Note,
 		Pages: n.box, Log: n.log, Drain: drainTime,
 		Domains: []string{"s3.localhost", "s3." + n.cfg.Advertise, "s3." + n.cfg.Name, "s3." + n.cfg.Name + ".local"},
 		Services: []awsd.Service{
 			{API: s3api.API(), Handlers: s3api.Bind(objects), Access: s3.Access},
-			{API: iamapi.API(), Handlers: iamapi.Bind(users), Access: users.Access},
-			{API: stsapi.API(), Handlers: stsapi.Bind(tokens), Access: tokens.Access, Unsigned: iam.UnsignedSTS()},
+			{API: iamapi.API(), Handlers: iamapi.Bind(who.users), Access: who.users.Access},
+			{API: stsapi.API(), Handlers: stsapi.Bind(who.tokens), Access: who.tokens.Access, Unsigned: iam.UnsignedSTS()},
 			{API: ec2api.API(), Handlers: ec2api.Bind(machines), Access: machines.Access},
 			{API: ebsapi.API(), Handlers: ebsapi.Bind(direct), Access: direct.Access},
 		},

@@ -31,6 +31,8 @@ type Config struct {
 	Signer      crypto.Signer     // of identity documents, RSA or ECDSA; nil: they are not signed
 	Certificate *x509.Certificate // of Signer
 	ZoneID      func(zone string) string
+	// Credentials are those of the role of an instance that has one; nil: no instance is given any.
+	Credentials func(ctx context.Context, i fsm.Instance) (Credentials, error)
 	Clock       func() time.Time
 	Log         *slog.Logger
 }
@@ -163,7 +165,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, i Instance) {
 		write(w, strings.Join(versions, "\n"))
 		return
 	}
-	t, err := s.treeOf(i, below)
+	t, err := s.treeOf(r.Context(), i, below)
 	if err != nil {
 		s.cfg.Log.Error("metadata", "instance", i.ID, "error", err)
 		refuse(w, http.StatusInternalServerError)

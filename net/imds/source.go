@@ -18,6 +18,9 @@ type Instance struct {
 	Groups []fsm.SecurityGroup // of the interface, in its order
 	Disks  []string            // devices of the attached volumes besides the root, in order
 	Tags   []fsm.Tag
+	// The zero values where the instance has no instance profile, or that is gone or has no role.
+	InstanceProfile fsm.InstanceProfile
+	Role            fsm.Role
 }
 
 // Source knows who asks: the instance that has an address of a VPC.
@@ -69,6 +72,7 @@ func find(v *fsm.View, id fsm.VPCID, address netip.Addr) (i Instance, ok bool) {
 	}
 	slices.SortFunc(i.Disks, func(a, b string) int { return cmp.Compare(a, b) })
 	i.Tags = fsm.TagsOf(v, string(i.ID))
+	findRole(v, &i)
 	cluster, _ := fsm.TheCluster(v)
 	i.Region = cluster.Region
 	return i, true

@@ -1,6 +1,7 @@
 package imds
 
 import (
+	"context"
 	"path"
 	"slices"
 	"strconv"
@@ -21,7 +22,7 @@ var versions = []string{
 }
 
 // treeOf is what an instance is shown. The signatures of its identity are made only when it is they that are asked for.
-func (s *Server) treeOf(i Instance, below string) (tree, error) {
+func (s *Server) treeOf(ctx context.Context, i Instance, below string) (tree, error) {
 	t := tree{}
 	md := func(name, value string) { t["meta-data/"+name] = value }
 	host := hostName(i)
@@ -64,6 +65,9 @@ func (s *Server) treeOf(i Instance, below string) (tree, error) {
 	}
 	if len(i.UserData) > 0 {
 		t["user-data"] = string(i.UserData)
+	}
+	if err := s.addRole(ctx, t, i, below); err != nil {
+		return nil, err
 	}
 	if !strings.HasPrefix(below, "dynamic/") {
 		t["dynamic/instance-identity/document"] = document(i)

@@ -1,0 +1,43 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"hive/fsm"
+	"hive/iam"
+	"hive/net/imds"
+)
+
+// access is all that knows who asks and what they may.
+type access struct {
+	users      *iam.Service
+	tokens     *iam.STS
+	keys       *iam.Keys
+	authorizer *iam.Authorizer
+	uses       *iam.Uses
+}
+
+func (n *Node) newAccess() *access {
+	a := &access{
+		users:      iam.New(iam.Config{Group: n.control, Sealer: n.box, Clock: time.Now, Rand: rand.Reader, Log: n.log}),
+		keys:       iam.NewKeys(n.control, n.box, time.Now),
+		authorizer: iam.NewAuthorizer(n.control, n.box, time.Now),
+		uses:       iam.NewUses(iam.UsesConfig{Group: n.control, Region: n.cfg.Region, Clock: time.Now, Log: n.log}),
+	}
+	a.tokens = iam.NewSTS(iam.STSConfig{
+		Group: n.control, Sealer: n.box, Authorizer: a.authorizer, MFA: a.users.VerifyMFA, Clock: time.Now, Rand: rand.Reader, Log: n.log,
+	})
+	return a
+}
+
+// roleCredentials gives the metadata service the credentials of instances' roles in its words.
+func roleCredentials(tokens *iam.STS) func(context.Context, fsm.Instance) (imds.Credentials, error) {
+	return func(ctx context.Context, i fsm.Instance) (imds.Credentials, error) {
+		c, err := tokens.InstanceCredentials(ctx, i)
+		return imds.Credentials{
+			Refused: c.Refused, AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, Token: c.Token, Updated: c.Updated, Expires: c.Expires,
+		}, err
+	}
+}
