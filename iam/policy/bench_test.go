@@ -8,37 +8,69 @@ import (
 	"time"
 )
 
-// manyDocuments are 20 policies of 20 statements each; only the last of the last allows the request.
-func manyDocuments(t testing.TB) []*Document {
+// conditionsOfMany are conditions that the request of the benchmarks meets, of every family.
+var conditionsOfMany = []string{
+	`"IpAddress":{"aws:SourceIp":["10.0.0.0/8","203.0.113.0/24"]}`,
+	`"StringLike":{"s3:prefix":["home/${aws:username}/*","public/*"]}`,
+	`"Bool":{"aws:SecureTransport":"true"},"DateGreaterThan":{"aws:CurrentTime":"2020-01-01T00:00:00Z"}`,
+	`"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:user/staff/*"}`,
+	`"NumericLessThanEquals":{"s3:max-keys":"1000"},"StringNotEquals":{"aws:PrincipalTag/team":["red","green"]}`,
+	`"ForAllValues:StringEquals":{"aws:TagKeys":["a","b","c"]},"StringEqualsIfExists":{"aws:SourceVpc":"vpc-1"}`,
+}
+
+// manyDocuments are 20 policies of 20 statements each, with wildcards and conditions. shape makes a statement's
+// elements but its condition; only the very last statement allows the request.
+func manyDocuments(t testing.TB, shape func(i, j int) string) []*Document {
 	var docs []*Document
 	for i := range 20 {
 		var statements []string
 		for j := range 20 {
-			statements = append(statements, fmt.Sprintf(
-				`{"Effect":"Allow","Action":["s3:Get*","s3:List*"],"Resource":["arn:aws:s3:::bucket-%d-%d","arn:aws:s3:::bucket-%d-%d/*"],
-				"Condition":{"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}}}`, i, j, i, j))
+			condition := conditionsOfMany[(i+j)%len(conditionsOfMany)]
+			if i*j != 19*19 {
+				condition += `,"StringEquals":{"aws:RequestTag/none":"x"}`
+			}
+			statements = append(statements, `{"Effect":"Allow",`+shape(i, j)+`,"Condition":{`+condition+`}}`)
 		}
 		docs = append(docs, parse(t, document(strings.Join(statements, ",")), Identity))
 	}
 	return docs
 }
 
-func BenchmarkEvaluate20PoliciesOf20Statements(b *testing.B) {
-	docs := manyDocuments(b)
-	r := &Request{Action: "s3:GetObject", Resource: "arn:aws:s3:::bucket-19-19/some/key", Caller: alice(), Now: now}
-	took := make([]time.Duration, 0, 1<<20)
-	b.ReportAllocs()
-	for b.Loop() {
-		started := time.Now()
-		if got := Evaluate(docs, r); got.Effect != Allow {
-			b.Fatal(got)
-		}
-		if len(took) < cap(took) {
-			took = append(took, time.Since(started))
-		}
+// BenchmarkDecide20PoliciesOf20Statements asks 400 statements and reports the time of the middle and of the slowest
+// hundredth of all decisions.
+func BenchmarkDecide20PoliciesOf20Statements(b *testing.B) {
+	for name, shape := range map[string]func(i, j int) string{
+		// The statements speak of many resources, as those of a real user do.
+		"mixed": func(i, j int) string {
+			return fmt.Sprintf(`"Action":["s3:Get*","s3:List*","s3:*Tagging"],"Resource":["arn:aws:s3:::bucket-%d-%d","arn:aws:s3:::bucket-%d-%d/*"]`, i, j, i, j)
+		},
+		// All of them speak of the request, so that all conditions are asked.
+		"alike": func(i, j int) string {
+			return `"Action":["s3:Put*","s3:?et*bject"],"Resource":["arn:aws:s3:::other-*","arn:aws:s3:::*-19/home/${aws:username}/*"]`
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			p := &Policies{Identity: manyDocuments(b, shape)}
+			a := askerOf(b, "alice")
+			r := a.request("s3:GetObject", "arn:aws:s3:::bucket-19-19/home/Alice/some/key", map[string][]string{
+				"s3:prefix": {"home/Alice/x"}, "s3:max-keys": {"100"}, "aws:tagkeys": {"a", "b"},
+			})
+			took := make([]time.Duration, 0, 1<<18)
+			b.ReportAllocs()
+			for b.Loop() {
+				started := time.Now()
+				if got := Decide(p, r); got.Effect != Allow || got.Document != 19 {
+					b.Fatal(got)
+				}
+				if len(took) < cap(took) {
+					took = append(took, time.Since(started))
+				}
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "p50-ns")
+			b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
+		})
 	}
-	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
 }
 
 func BenchmarkParse(b *testing.B) {

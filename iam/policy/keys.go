@@ -76,53 +76,54 @@ var computed = map[string]source{
 // contextKeys are those that the authorizer or the service gives, because they are about the request's input or the
 // resource's state. Source: "Actions, resources, and condition keys" of each service.
 var contextKeys = strings.Fields(`
-aws:TagKeys aws:SourceArn aws:SourceAccount aws:referer
+aws:TagKeys
 
-iam:AssociatedResourceArn iam:AWSServiceName iam:PassedToService iam:PermissionsBoundary iam:PolicyARN
-iam:ServiceSpecificCredentialServiceName iam:ServiceSpecificCredentialAgeDays
+iam:AWSServiceName iam:DelegationDuration iam:DelegationRequestOwner iam:NotificationChannel iam:OrganizationsPolicyId
+iam:PassedToService iam:PermissionsBoundary iam:PolicyARN iam:ServiceSpecificCredentialAgeDays
+iam:ServiceSpecificCredentialServiceName iam:TemplateArn
 
-sts:AWSServiceName sts:DurationSeconds sts:ExternalId sts:RoleSessionName sts:SourceIdentity sts:TransitiveTagKeys
+sts:DurationSeconds sts:ExternalId sts:IdentityTokenAudience sts:RoleSessionName sts:SigningAlgorithm
+sts:SourceIdentity sts:TaskPolicyArn sts:TransitiveTagKeys
 
-s3:prefix s3:delimiter s3:max-keys s3:VersionId s3:LocationConstraint s3:authType s3:signatureAge s3:signatureversion
-s3:TlsVersion s3:x-amz-acl s3:x-amz-content-sha256 s3:x-amz-copy-source s3:x-amz-grant-full-control s3:x-amz-grant-read
-s3:x-amz-grant-read-acp s3:x-amz-grant-write s3:x-amz-grant-write-acp s3:x-amz-metadata-directive
-s3:x-amz-object-ownership s3:x-amz-server-side-encryption s3:x-amz-server-side-encryption-aws-kms-key-id
-s3:x-amz-server-side-encryption-customer-algorithm s3:x-amz-storage-class s3:x-amz-website-redirect-location
-s3:object-lock-legal-hold s3:object-lock-mode s3:object-lock-remaining-retention-days
-s3:object-lock-retain-until-date s3:RequestObjectTagKeys s3:if-match s3:if-none-match s3:ObjectCreationOperation
+s3:prefix s3:delimiter s3:max-keys s3:VersionId s3:LocationConstraint s3:if-match s3:if-none-match
+s3:ObjectCreationOperation s3:RequestObjectTagKeys s3:InventoryAccessibleOptionalFields s3:object-lock-legal-hold
+s3:object-lock-mode s3:object-lock-retain-until-date s3:x-amz-acl s3:x-amz-bucket-namespace s3:x-amz-copy-source
+s3:x-amz-grant-full-control s3:x-amz-grant-read s3:x-amz-grant-read-acp s3:x-amz-grant-write s3:x-amz-grant-write-acp
+s3:x-amz-metadata-directive s3:x-amz-object-ownership s3:x-amz-server-side-encryption
+s3:x-amz-server-side-encryption-aws-kms-key-id s3:x-amz-server-side-encryption-customer-algorithm
+s3:x-amz-storage-class s3:x-amz-website-redirect-location
 
-ec2:AllocationId ec2:AssociatePublicIpAddress ec2:Attribute ec2:AuthorizedUser ec2:AvailabilityZone
-ec2:AvailabilityZoneId ec2:CreateAction ec2:DhcpOptionsID ec2:Domain ec2:EbsOptimized ec2:Encrypted ec2:ImageID
+ec2:Add/group ec2:Add/userId ec2:Remove/group ec2:AssociatePublicIpAddress ec2:Attribute ec2:AuthorizedService
+ec2:AuthorizedUser ec2:AvailabilityZone ec2:CreateAction ec2:Domain ec2:EbsOptimized ec2:Encrypted ec2:ImageID
 ec2:ImageType ec2:InstanceID ec2:InstanceMarketType ec2:InstanceMetadataTags ec2:InstanceProfile ec2:InstanceType
-ec2:InternetGatewayID ec2:IsLaunchTemplateResource ec2:KeyPairName ec2:KeyPairType ec2:KmsKeyId ec2:LaunchTemplate
-ec2:MetadataHttpEndpoint ec2:MetadataHttpPutResponseHopLimit ec2:MetadataHttpTokens ec2:NetworkAclID
-ec2:NetworkInterfaceID ec2:NewInstanceProfile ec2:Owner ec2:ParentSnapshot ec2:ParentVolume ec2:Permission
-ec2:PlacementGroup ec2:PlacementGroupName ec2:PlacementGroupStrategy ec2:ProductCode ec2:Public ec2:PublicIpAddress
-ec2:RootDeviceType ec2:RouteTableID ec2:SecurityGroupID ec2:SnapshotID ec2:SnapshotTime ec2:SourceAvailabilityZone
-ec2:Subnet ec2:SubnetID ec2:Tenancy ec2:VolumeID ec2:VolumeIops ec2:VolumeSize ec2:VolumeThroughput ec2:VolumeType
-ec2:Vpc ec2:VpcID ec2:AccepterVpc ec2:RequesterVpc ec2:VpcPeeringConnectionID ec2:RoleDelivery
+ec2:KeyPairName ec2:KeyPairType ec2:MetadataHttpEndpoint ec2:MetadataHttpPutResponseHopLimit ec2:MetadataHttpTokens
+ec2:NetworkInterfaceID ec2:Owner ec2:ParentSnapshot ec2:ParentVolume ec2:Permission ec2:PlacementGroupStrategy
+ec2:Public ec2:RootDeviceType ec2:SecurityGroupID ec2:SnapshotID ec2:SnapshotTime ec2:Subnet ec2:SubnetID ec2:Tenancy
+ec2:VolumeID ec2:VolumeIops ec2:VolumeSize ec2:VolumeThroughput ec2:VolumeType ec2:Vpc ec2:VpcID
 
 ebs:Description ebs:ParentSnapshot ebs:VolumeSize`)
 
-// absentKeys are of what Hive does not have: organizations, VPC endpoints, access points, batch jobs, security keys,
-// SAML. No request on AWS that does without these has them either.
+// absentKeys are of what Hive does not have: organizations, VPC endpoints, services that call on behalf of a resource,
+// access points, batch jobs, security keys, KMS, VPC peering, launch templates, SAML. No request on AWS that does without
+// these has them either.
 var absentKeys = strings.Fields(`
 aws:CalledVia aws:CalledViaFirst aws:CalledViaLast aws:ChatbotSourceArn aws:AssumedRoot
 aws:PrincipalOrgID aws:PrincipalOrgPaths aws:ResourceOrgID aws:ResourceOrgPaths aws:SourceOrgID aws:SourceOrgPaths
-aws:SourceVpc aws:SourceVpcArn aws:SourceVpce aws:VpcSourceIp aws:VpceAccount aws:VpceOrgID aws:VpceOrgPaths
+aws:SourceArn aws:SourceAccount aws:SourceVpc aws:SourceVpcArn aws:SourceVpce aws:VpcSourceIp aws:VpceAccount aws:VpceOrgID aws:VpceOrgPaths
 
-iam:OrganizationsPolicyId iam:FIDO-certification iam:FIDO-FIPS-140-2-certification
+iam:FIDO-certification iam:FIDO-FIPS-140-2-certification
 iam:FIDO-FIPS-140-3-certification iam:RegisterSecurityKey
 
-sts:RequestContextProviders sts:TaskPolicyArn sts:IdentityTokenAudience sts:SigningAlgorithm
+sts:AWSServiceName sts:RequestContextProviders
 
 s3:AccessGrantsInstanceArn s3:AccessPointNetworkOrigin s3:DataAccessPointAccount s3:DataAccessPointArn
 s3:ExistingJobOperation s3:ExistingJobPriority s3:RequestJobOperation s3:RequestJobPriority s3:JobSuspendedCause
-s3:InventoryAccessibleOptionalFields s3:isReplicationPauseRequest s3:destinationRegion
+s3:isReplicationPauseRequest s3:destinationRegion
 
 ec2:OutpostArn ec2:SourceOutpostArn ec2:ElasticGpuType ec2:HostRecovery ec2:AutoPlacement
 ec2:CapacityReservationFleet ec2:ReservedInstancesOfferingType ec2:VpceServiceName ec2:VpceServiceOwner
-ec2:VpceServicePrivateDnsName ec2:Ipv4IpamPoolId ec2:Ipv6IpamPoolId ec2:ManagedResourceOperator
+ec2:VpceServicePrivateDnsName ec2:AccepterVpc ec2:RequesterVpc ec2:VpcPeeringConnectionID ec2:KmsKeyId ec2:LaunchTemplate
+ec2:PlacementGroup ec2:PlacementGroupName ec2:ProductCode ec2:Ipv4IpamPoolId ec2:Ipv6IpamPoolId ec2:ManagedResourceOperator
 
 saml:aud saml:iss saml:sub saml:sub_type saml:namequalifier saml:doc saml:cn saml:edupersonaffiliation
 saml:edupersonassurance saml:edupersonentitlement saml:edupersonnickname saml:edupersonorgdn
