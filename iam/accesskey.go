@@ -24,10 +24,21 @@ func (s *Service) keyOwner(ctx context.Context, c *principal.Caller, name *strin
 		return keyOwner{account: fsm.AccountID(c.Account)}, nil
 	}
 	if name == nil {
+		if err := mustBeUser(c); err != nil {
+			return keyOwner{}, err
+		}
 		return keyOwner{fsm.AccountID(c.Account), fsm.EntityID(c.UserID), c.UserName}, nil
 	}
 	user, err := s.user(ctx, c, name)
 	return keyOwner{user.Account, user.ID, user.Name}, err
+}
+
+// mustBeUser refuses an operation that is about the caller itself to one that is no user.
+func mustBeUser(c *principal.Caller) error {
+	if c.UserName == "" {
+		return invalid("Must specify userName when calling with non-User credentials")
+	}
+	return nil
 }
 
 func (o keyOwner) userName() *string {

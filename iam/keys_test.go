@@ -130,6 +130,64 @@ func TestPolicyAttachedOnOneNodeCountsOnAnotherAtOnce(t *testing.T) {
 	}
 }
 
+func TestSessionThatWasRevokedOnOneNodeIsOverOnAnotherAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.group = fsmtest.New(t, fsm.Control)
+	behind := newFollower(t, r.group)
+	other := r.on(behind)
+	role := fsm.Role{Account: account, ID: "AROAAAAAAAAAAAAAAAAAA", Name: "r", Path: "/", Trust: "{}", MaxSession: 3600}
+	all := fsm.InlinePolicy{Name: "all", Document: allow("*", "*")}
+	for _, cmd := range []fsm.Command{
+		r.first.Commands[0], &fsm.CreateRole{Role: role}, &fsm.PutInlinePolicy{Account: account, Owner: role.ID, Policy: all},
+	} {
+		if err := behind.Propose(t.Context(), cmd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id, token := r.roleSession(t, role.ID)
+	need := []protocol.Access{{Action: "s3:GetObject", Resource: "arn:aws:s3:::b/k"}}
+	ask := func() error {
+		t.Helper()
+		_, c, err := other.keys.Lookup(t.Context(), id, token)
+		if err != nil {
+			return err
+		}
+		return other.auth.Authorize(t.Context(), &c, need)
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	all.Document = deny("*", "*")
+	if err := behind.Propose(t.Context(), &fsm.PutInlinePolicy{Account: account, Owner: role.ID, Policy: all}); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, ask(), 403, "AccessDenied")
+	behind.down = errors.New("no leader")
+	if err := ask(); !errors.Is(err, behind.down) {
+		t.Errorf("a node that cannot ask: %v", err)
+	}
+	behind.down = nil
+	for _, cmd := range []fsm.Command{
+		&fsm.DeleteInlinePolicy{Account: account, Owner: role.ID, Name: "all"}, &fsm.DeleteRole{Account: account, ID: role.ID},
+	} {
+		if err := behind.Propose(t.Context(), cmd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ask(); !errors.Is(err, ErrBadToken) {
+		t.Errorf("the role is gone: %v", err)
+	}
+}
+
+// roleSession makes credentials of a role as STS does.
+func (r *rig) roleSession(t testing.TB, role fsm.EntityID, policies ...string) (id, token string) {
+	t.Helper()
+	tokens := NewSTS(STSConfig{Group: r.group, Sealer: r.box, Clock: func() time.Time { return started }, Rand: rand.Reader})
+	s := &principal.Session{Kind: principal.RoleSession, Name: "s", Issuer: string(role), Policies: policies, Restricted: len(policies) > 0}
+	got := must(tokens.issue(account, s, 3600, nil))(t)
+	return *got.credentials.AccessKeyId, *got.credentials.SessionToken
+}
+
 func TestKeysRefuseOnlyWhatTheyCanTell(t *testing.T) {
 	r := newRig(t)
 	for _, id := range []string{"", "AKIANOSUCHKEY0000000", "short", strings.Repeat("A", 200), "AKIA\x00000000000000000"} {
@@ -177,35 +235,5 @@ func TestBootstrapTakesOrDrawsTheFirstKey(t *testing.T) {
 	}
 	if _, err := Bootstrap(BootstrapOptions{Sealer: r.box, Rand: strings.NewReader("")}); err == nil {
 		t.Error("an id was drawn from nothing")
-	}
-}
-
-func BenchmarkLookupAndAuthorize(b *testing.B) {
-	group := fsmtest.New(b, fsm.Control)
-	box := must(seal.New(make([]byte, seal.KeySize), rand.Reader))(b)
-	first := must(Bootstrap(BootstrapOptions{AccountID: account, Sealer: box, Rand: rand.Reader}))(b)
-	user := fsm.User{Account: account, ID: "AIDA1", Name: "alice", Path: "/"}
-	secret := must(box.Seal([]byte("secret"), fsm.AccessKeyID("AKIAALICE00000000000").SealContext()))(b)
-	for _, cmd := range []fsm.Command{
-		first.Commands[0], &fsm.CreateUser{User: user},
-		&fsm.CreateAccessKey{Key: fsm.AccessKey{Account: account, User: "AIDA1", ID: "AKIAALICE00000000000", Secret: secret}},
-		&fsm.AttachPolicy{Account: account, Owner: "AIDA1", ARN: managedPrefix + "AmazonS3FullAccess"},
-	} {
-		if err := group.Propose(b.Context(), cmd); err != nil {
-			b.Fatal(err)
-		}
-	}
-	clock := func() time.Time { return started }
-	keys, auth := NewKeys(group, box, clock), NewAuthorizer(group, box, clock)
-	need := []protocol.Access{{Action: "s3:GetObject", Resource: "arn:aws:s3:::b/k"}}
-	b.ReportAllocs()
-	for b.Loop() {
-		_, caller, err := keys.Lookup(b.Context(), "AKIAALICE00000000000", "")
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := auth.Authorize(b.Context(), &caller, need); err != nil {
-			b.Fatal(err)
-		}
 	}
 }
