@@ -209,7 +209,7 @@ func (t *targets) object(e *env, bucket, key, version string) target {
 	}
 	x := target{arn: t.kind.arnOf("", bucket, key), kind: t.kind}
 	if e.view != nil {
-		x.record, _ = findBucket(e.view, e.account(), bucket)
+		x.record = only(findBucket(e.view, e.account(), bucket))
 	}
 	if version != "" {
 		x.versioned, x.more = true, []fact{{"s3:versionid", version}}

@@ -181,11 +181,11 @@ func (t *targets) arg(e *env, i int) string {
 // named is the target of a name or id, with what its record says.
 func (k *kind) named(e *env, name string) target {
 	x := target{kind: k}
-	if name == "*" {
+	if name == "*" || name == "" {
 		return k.any(e)
 	}
 	if e.view != nil && k.find.name != nil {
-		x.record, _ = k.find.name(e.view, e.account(), name)
+		x.record = only(k.find.name(e.view, e.account(), name))
 	}
 	if strings.Contains(k.arn, "${Path}") && k.values == 2 {
 		if x.name == "" {
@@ -201,11 +201,19 @@ func (k *kind) named(e *env, name string) target {
 	return x
 }
 
+// only is the record that was found; none when it was not.
+func only(r record, ok bool) record {
+	if !ok {
+		return record{}
+	}
+	return r
+}
+
 // exactly is the target of an ARN, with what its record says.
 func (k *kind) exactly(e *env, arn string) target {
 	x := target{kind: k, arn: arn}
 	if e.view != nil && k != nil && k.find.arn != nil {
-		x.record, _ = k.find.arn(e.view, e.account(), arn)
+		x.record = only(k.find.arn(e.view, e.account(), arn))
 	}
 	return x
 }
