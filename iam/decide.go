@@ -26,8 +26,8 @@ func (s *Service) decide(ctx context.Context, c *principal.Caller, name string, 
 			return err
 		}
 		err = s.cfg.Group.Propose(ctx, cmd)
-		if errors.Is(err, fsm.ErrConflict) && try < maxTries {
-			continue
+		if (errors.Is(err, fsm.ErrConflict) || errors.Is(err, fsm.ErrNotFound)) && try < maxTries {
+			continue // what was read has changed or is gone: reading it again tells
 		}
 		if err != nil {
 			return refusal(err, "")
@@ -35,38 +35,6 @@ func (s *Service) decide(ctx context.Context, c *principal.Caller, name string, 
 		s.cfg.Log.InfoContext(ctx, "IAM changed", "change", fmt.Sprintf("%T", cmd), "account", c.Account, "name", name, "by", c.ARN)
 		return nil
 	}
-}
-
-// putTags are the tags that a resource has once tags are put over it. quota is the limit's name in AWS's message.
-func putTags(have []fsm.Tag, tags []types.Tag, quota string) ([]fsm.Tag, error) {
-	if tags == nil {
-		return nil, constraint("null", "tags", "Member must not be null")
-	}
-	add, err := validTags(tags)
-	if err != nil {
-		return nil, err
-	}
-	for _, tag := range add {
-		have = append(withoutTag(have, tag.Key), tag)
-	}
-	if len(have) > maxTags {
-		return nil, fsm.Errorf(fsm.ErrLimit, "quota/%s: %d", quota, maxTags)
-	}
-	return have, nil
-}
-
-// takeTags are the tags that a resource has once those of keys are taken. A key that it does not have is passed over.
-func takeTags(have []fsm.Tag, keys []string) ([]fsm.Tag, error) {
-	if keys == nil {
-		return nil, constraint("null", "tagKeys", "Member must not be null")
-	}
-	for i := range keys {
-		if _, err := validTagKey(&keys[i], "tagKeys"); err != nil {
-			return nil, err
-		}
-		have = withoutTag(have, keys[i])
-	}
-	return have, nil
 }
 
 // pageOfTags is the page of tags, in order of key, that a listing asked for.

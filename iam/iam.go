@@ -9,7 +9,6 @@ package iam
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -80,28 +79,6 @@ func (s *Service) propose(ctx context.Context, c *principal.Caller, cmd fsm.Comm
 // maxTries bounds how often a decision on a record that changes meanwhile is made again.
 const maxTries = 8
 
-// changeUser reads a user, lets change alter it, and records it, again when the user was changed meanwhile.
-func (s *Service) changeUser(ctx context.Context, c *principal.Caller, name *string, change func(*fsm.User) error) error {
-	for try := 1; ; try++ {
-		user, err := s.user(ctx, c, name)
-		if err != nil {
-			return err
-		}
-		if err := change(&user); err != nil {
-			return err
-		}
-		err = s.cfg.Group.Propose(ctx, &fsm.UpdateUser{User: user})
-		if errors.Is(err, fsm.ErrConflict) && try < maxTries {
-			continue
-		}
-		if err != nil {
-			return refusal(err, user.Name)
-		}
-		s.cfg.Log.InfoContext(ctx, "IAM changed", "change", "user", "account", c.Account, "user", user.Name, "by", c.ARN)
-		return nil
-	}
-}
-
 // newID draws an id: the prefix and n characters of base32.
 func (s *Service) newID(prefix string, n int) (string, error) {
 	s.mu.Lock()
@@ -117,8 +94,8 @@ func (s *Service) newSecret() (string, error) {
 
 // Lengths of the random part of ids, as in AWS.
 const (
-	userIDLength = 17
-	keyIDLength  = 16
+	entityIDLength = 17
+	keyIDLength    = 16
 )
 
 func drawID(random io.Reader, prefix string, n int) (string, error) {

@@ -116,12 +116,7 @@ func wantCode(t *testing.T, err error, status int, code string) {
 
 func TestEveryHandlerIsBoundToItsOperation(t *testing.T) {
 	bound := iamapi.Bind(&Service{})
-	for _, op := range append([]string{
-		"CreateUser", "GetUser", "ListUsers", "UpdateUser", "DeleteUser", "CreateAccessKey", "ListAccessKeys", "UpdateAccessKey",
-		"DeleteAccessKey", "PutUserPolicy", "GetUserPolicy", "ListUserPolicies", "DeleteUserPolicy", "AttachUserPolicy",
-		"DetachUserPolicy", "ListAttachedUserPolicies", "TagUser", "UntagUser", "ListUserTags", "GetPolicy", "ListPolicies",
-		"GetPolicyVersion", "GetAccessKeyLastUsed",
-	}, recordOperations...) {
+	for _, op := range slices.Concat(entityOperations, recordOperations) {
 		if bound[op] == nil {
 			t.Errorf("%s has no handler", op)
 		}
@@ -223,8 +218,8 @@ func TestListingsArePagedInOrder(t *testing.T) {
 		}
 	}
 	policies := must(r.ListPolicies(t.Context(), r.root, &awsiam.ListPoliciesInput{MaxItems: aws.Int32(3)}))(t)
-	rest := must(r.ListPolicies(t.Context(), r.root, &awsiam.ListPoliciesInput{Marker: policies.Marker}))(t)
-	if len(policies.Policies) != 3 || !policies.IsTruncated || len(rest.Policies) != 1 || rest.IsTruncated {
+	rest := must(r.ListPolicies(t.Context(), r.root, &awsiam.ListPoliciesInput{Marker: policies.Marker, MaxItems: aws.Int32(1000)}))(t)
+	if len(policies.Policies) != 3 || !policies.IsTruncated || len(rest.Policies) != len(managedPolicies())-3 || rest.IsTruncated {
 		t.Errorf("%d and %d policies", len(policies.Policies), len(rest.Policies))
 	}
 	for _, in := range []*awsiam.ListUsersInput{
@@ -273,7 +268,7 @@ func TestBadInputsGetAWSsErrors(t *testing.T) {
 		{create(awsiam.CreateUserInput{UserName: aws.String("b"), Path: aws.String("/x")}), 400, "ValidationError"},
 		{create(awsiam.CreateUserInput{UserName: aws.String("b"), Path: aws.String("/a b/")}), 400, "ValidationError"},
 		{create(awsiam.CreateUserInput{UserName: aws.String("b"), Path: aws.String("/" + strings.Repeat("x", 512) + "/")}), 400, "ValidationError"},
-		{create(awsiam.CreateUserInput{UserName: aws.String("b"), PermissionsBoundary: aws.String("arn:aws:iam::aws:policy/X")}), 400, "InvalidInput"},
+		{create(awsiam.CreateUserInput{UserName: aws.String("b"), PermissionsBoundary: aws.String("arn:aws:iam::aws:policy/X")}), 404, "NoSuchEntity"},
 		{create(awsiam.CreateUserInput{UserName: aws.String("b"), Tags: many(51)}), 400, "ValidationError"},
 		{create(awsiam.CreateUserInput{UserName: aws.String("b"), Tags: []types.Tag{tag("a", ""), tag("A", "")}}), 400, "InvalidInput"},
 		{create(awsiam.CreateUserInput{UserName: aws.String("b"), Tags: []types.Tag{tag("aws:x", "")}}), 400, "InvalidInput"},
@@ -290,7 +285,7 @@ func TestBadInputsGetAWSsErrors(t *testing.T) {
 		{update(awsiam.UpdateAccessKeyInput{AccessKeyId: &r.first.AccessKeyID, Status: "On"}), 400, "ValidationError"},
 		{update(awsiam.UpdateAccessKeyInput{AccessKeyId: &r.first.AccessKeyID, Status: types.StatusTypeActive, UserName: aws.String("alice")}), 404, "NoSuchEntity"},
 		{attach("alice", "arn:aws:iam::aws:policy/NoSuchPolicy"), 404, "NoSuchEntity"},
-		{attach("alice", "ReadOnlyAccess-and-more"), 400, "InvalidInput"},
+		{attach("alice", "ReadOnlyAccess-and-more"), 400, "ValidationError"},
 		{attach("alice", "arn"), 400, "ValidationError"},
 		{attach("nobody", "arn:aws:iam::aws:policy/ReadOnlyAccess"), 404, "NoSuchEntity"},
 	} {
@@ -379,41 +374,6 @@ func TestPoliciesComeBackAsTheyWereGiven(t *testing.T) {
 		t.Errorf("%v", names)
 	}
 	_, err = r.GetUserPolicy(ctx, r.root, &awsiam.GetUserPolicyInput{UserName: name, PolicyName: aws.String("q")})
-	wantCode(t, err, 404, "NoSuchEntity")
-}
-
-func TestManagedPoliciesCanBeReadAndAttached(t *testing.T) {
-	r := newRig(t)
-	r.user("alice")
-	ctx, name := t.Context(), aws.String("alice")
-	for _, m := range managedPolicies {
-		arn := m.arn()
-		must(r.AttachUserPolicy(ctx, r.root, &awsiam.AttachUserPolicyInput{UserName: name, PolicyArn: &arn}))(t)
-		p := must(r.GetPolicy(ctx, r.root, &awsiam.GetPolicyInput{PolicyArn: &arn}))(t).Policy
-		if *p.AttachmentCount != 1 || *p.PolicyName != m.name || *p.Arn != arn {
-			t.Errorf("%+v", p)
-		}
-		v := must(r.GetPolicyVersion(ctx, r.root, &awsiam.GetPolicyVersionInput{PolicyArn: &arn, VersionId: p.DefaultVersionId}))(t).PolicyVersion
-		if doc, err := url.PathUnescape(*v.Document); err != nil || doc != m.document || !v.IsDefaultVersion {
-			t.Errorf("%s: %v", arn, err)
-		}
-		if err := checkDocument(m.document); err != nil {
-			t.Errorf("%s: %v", arn, err)
-		}
-	}
-	attached := must(r.ListAttachedUserPolicies(ctx, r.root, &awsiam.ListAttachedUserPoliciesInput{UserName: name}))(t).AttachedPolicies
-	if len(attached) != len(managedPolicies) || *attached[0].PolicyName != "AdministratorAccess" {
-		t.Errorf("%+v", attached)
-	}
-	none := must(r.ListAttachedUserPolicies(ctx, r.root, &awsiam.ListAttachedUserPoliciesInput{UserName: name, PathPrefix: aws.String("/x/")}))(t)
-	local := must(r.ListPolicies(ctx, r.root, &awsiam.ListPoliciesInput{Scope: types.PolicyScopeTypeLocal}))(t)
-	used := must(r.ListPolicies(ctx, r.root, &awsiam.ListPoliciesInput{OnlyAttached: true}))(t)
-	if len(none.AttachedPolicies) != 0 || len(local.Policies) != 0 || len(used.Policies) != len(managedPolicies) {
-		t.Errorf("%d, %d, %d", len(none.AttachedPolicies), len(local.Policies), len(used.Policies))
-	}
-	_, err := r.GetPolicyVersion(ctx, r.root, &awsiam.GetPolicyVersionInput{PolicyArn: aws.String(managedPolicies[0].arn()), VersionId: aws.String("v9")})
-	wantCode(t, err, 404, "NoSuchEntity")
-	_, err = r.DetachUserPolicy(ctx, r.root, &awsiam.DetachUserPolicyInput{UserName: name, PolicyArn: aws.String(managedPrefix + "Other")})
 	wantCode(t, err, 404, "NoSuchEntity")
 }
 

@@ -2,184 +2,104 @@ package iam
 
 import (
 	"context"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
+	"hive/awsd/protocol"
 	"hive/fsm"
+	"hive/iam/policy"
 	"hive/iam/principal"
 )
 
-// managed is a policy that AWS manages: it is in every account and nobody can change it.
-type managed struct {
-	name, id, version, description string
-	created                        int64 // Unix seconds
-	document                       string
+// listedPolicy is a managed policy as lists show it, of AWS's or of the account's own.
+type listedPolicy struct {
+	arn, name, path, id, version string
+	created, updated             int64 // Unix seconds
 }
 
-// managedPolicies are in order of name. Ids, descriptions and documents are those of the AWS managed policy
-// reference; ReadOnlyAccess holds the lines for services that Hive has.
-var managedPolicies = []managed{
-	{
-		name: "AdministratorAccess", id: "ANPAIWMBCKSKIEE64ZLYK", version: "v1", created: 1423247986,
-		description: "Provides full access to AWS services and resources.",
-		document: `{
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Effect": "Allow",
-            "Action": "*",
-            "Resource": "*"
-        }
-    ]
-}`,
-	},
-	{
-		name: "AmazonEC2FullAccess", id: "ANPAI3VAJF5ZCRZ7MCQE6", version: "v5", created: 1423248015,
-		description: "Provides full access to Amazon EC2 via the AWS Management Console.",
-		document: `{
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Action": "ec2:*",
-            "Effect": "Allow",
-            "Resource": "*"
-        },
-        {
-            "Effect": "Allow",
-            "Action": "elasticloadbalancing:*",
-            "Resource": "*"
-        },
-        {
-            "Effect": "Allow",
-            "Action": "cloudwatch:*",
-            "Resource": "*"
-        },
-        {
-            "Effect": "Allow",
-            "Action": "autoscaling:*",
-            "Resource": "*"
-        },
-        {
-            "Effect": "Allow",
-            "Action": "iam:CreateServiceLinkedRole",
-            "Resource": "*",
-            "Condition": {
-                "StringEquals": {
-                    "iam:AWSServiceName": [
-                        "autoscaling.amazonaws.com",
-                        "ec2scheduled.amazonaws.com",
-                        "elasticloadbalancing.amazonaws.com",
-                        "spot.amazonaws.com",
-                        "spotfleet.amazonaws.com",
-                        "transitgateway.amazonaws.com"
-                    ]
-                }
-            }
-        }
-    ]
-}`,
-	},
-	{
-		name: "AmazonS3FullAccess", id: "ANPAIFIR6V6BVTRAHWINE", version: "v2", created: 1423248018,
-		description: "Provides full access to all buckets via the AWS Management Console.",
-		document: `{
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Effect": "Allow",
-            "Action": [
-                "s3:*",
-                "s3-object-lambda:*"
-            ],
-            "Resource": "*"
-        }
-    ]
-}`,
-	},
-	{
-		name: "ReadOnlyAccess", id: "ANPAILL3HVNFSB6DCOWYQ", version: "v1", created: 1423247988,
-		description: "Provides read-only access to AWS services and resources.",
-		document: `{
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Effect": "Allow",
-            "Action": [
-                "autoscaling:Describe*",
-                "autoscaling:Get*",
-                "cloudwatch:Describe*",
-                "cloudwatch:Get*",
-                "cloudwatch:List*",
-                "ebs:Get*",
-                "ebs:List*",
-                "ec2:Describe*",
-                "ec2:Get*",
-                "ec2:List*",
-                "ec2:Search*",
-                "elasticloadbalancing:Describe*",
-                "iam:Generate*",
-                "iam:Get*",
-                "iam:List*",
-                "iam:Simulate*",
-                "s3:DescribeJob",
-                "s3:Get*",
-                "s3:List*",
-                "ssm:Describe*",
-                "ssm:Get*",
-                "ssm:List*",
-                "sts:GetAccessKeyInfo",
-                "sts:GetCallerIdentity",
-                "sts:GetSessionToken"
-            ],
-            "Resource": "*"
-        }
-    ]
-}`,
-	},
+func (m managed) listed() listedPolicy {
+	return listedPolicy{m.arn(), m.Name, m.Path, m.ID, m.Version, m.Created, m.Updated}
 }
 
-const managedPrefix = "arn:aws:iam::aws:policy/"
+func ownListed(p fsm.ManagedPolicy) listedPolicy {
+	return listedPolicy{p.ARN(), p.Name, p.Path, string(p.ID), versionID(p.Default), p.Created, p.Updated}
+}
 
-func (m managed) arn() string { return managedPrefix + m.name }
-
-func managedPolicy(arn string) (managed, bool) {
-	name, ok := strings.CutPrefix(arn, managedPrefix)
-	i := slices.IndexFunc(managedPolicies, func(m managed) bool { return m.name == name })
-	if !ok || i < 0 {
-		return managed{}, false
+func (p listedPolicy) out(use fsm.PolicyUse) types.Policy {
+	return types.Policy{
+		Arn: aws.String(p.arn), PolicyName: aws.String(p.name), PolicyId: aws.String(p.id), Path: aws.String(p.path),
+		DefaultVersionId: aws.String(p.version), IsAttachable: true, CreateDate: date(p.created), UpdateDate: date(p.updated),
+		AttachmentCount: aws.Int32(int32(use.Attached)), PermissionsBoundaryUsageCount: aws.Int32(int32(use.Boundaries)),
 	}
-	return managedPolicies[i], true
 }
 
-// out is the policy as answers show it. Lists leave the description out.
-func (m managed) out(attached int, description bool) types.Policy {
-	p := types.Policy{
-		Arn: aws.String(m.arn()), PolicyName: aws.String(m.name), PolicyId: aws.String(m.id), Path: aws.String("/"),
-		DefaultVersionId: aws.String(m.version), AttachmentCount: aws.Int32(int32(attached)),
-		PermissionsBoundaryUsageCount: aws.Int32(0), IsAttachable: true,
-		CreateDate: date(m.created), UpdateDate: date(m.created),
+// versionID is what requests and answers call the version of a number.
+func versionID(number int) string { return "v" + strconv.Itoa(number) }
+
+// ownPolicyIn is the policy that a request names, if the account manages it itself. Those of AWS are nobody's to change.
+func ownPolicyIn(v *fsm.View, c *principal.Caller, op string, policyARN *string) (fsm.ManagedPolicy, error) {
+	arn, err := validARN(policyARN)
+	if err != nil {
+		return fsm.ManagedPolicy{}, err
 	}
-	if description {
-		p.Description, p.Tags = aws.String(m.description), []types.Tag{}
+	if _, ok := managedPolicy(arn); ok {
+		return fsm.ManagedPolicy{}, protocol.Errorf(http.StatusForbidden, codeDenied,
+			"User: %s is not authorized to perform: iam:%s on resource: policy %s", c.ARN, op, arn)
 	}
-	return p
+	p, ok := fsm.ManagedPolicyByARN(v, fsm.AccountID(c.Account), arn)
+	if !ok {
+		return p, fsm.Errorf(fsm.ErrNotFound, "policy/"+arn)
+	}
+	return p, nil
 }
 
-// attachments counts, by ARN, to how many of the account's entities each policy is attached.
-func (s *Service) attachments(ctx context.Context, c *principal.Caller) (counts map[string]int, err error) {
-	err = s.read(ctx, func(v *fsm.View) error {
-		counts = map[string]int{}
-		for _, m := range managedPolicies {
-			counts[m.arn()] = fsm.PolicyUseOf(v, fsm.AccountID(c.Account), m.arn()).Attached
-		}
-		return nil
-	})
-	return counts, err
+// CreatePolicy makes a managed policy. Errors: EntityAlreadyExists, LimitExceeded, MalformedPolicyDocument, ValidationError,
+// InvalidInput.
+func (s *Service) CreatePolicy(ctx context.Context, c *principal.Caller, in *awsiam.CreatePolicyInput) (*awsiam.CreatePolicyOutput, error) {
+	p, doc, err := newPolicy(in)
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.newID(fsm.PolicyEntity.Prefix(), entityIDLength)
+	if err != nil {
+		return nil, err
+	}
+	now := s.cfg.Clock().Unix()
+	p.Account, p.ID, p.Created, p.Updated, p.Default = fsm.AccountID(c.Account), fsm.EntityID(id), now, now, 1
+	if err := s.propose(ctx, c, &fsm.CreateManagedPolicy{Policy: p, Document: doc}, p.Name); err != nil {
+		return nil, err
+	}
+	out := ownListed(p).out(fsm.PolicyUse{})
+	if len(p.Tags) > 0 {
+		out.Tags = tagsOut(p.Tags)
+	}
+	return &awsiam.CreatePolicyOutput{Policy: &out}, nil
+}
+
+// newPolicy is the policy that a request describes, and its document.
+func newPolicy(in *awsiam.CreatePolicyInput) (p fsm.ManagedPolicy, doc string, err error) {
+	if p.Name, err = requiredName(in.PolicyName, "policyName", maxPolicyName); err != nil {
+		return p, "", err
+	}
+	if p.Path, err = validPath(in.Path, "path"); err != nil {
+		return p, "", err
+	}
+	if p.Description, err = validDescription(in.Description); err != nil {
+		return p, "", err
+	}
+	if p.Tags, err = inCase.valid(in.Tags); err != nil {
+		return p, "", err
+	}
+	if doc, err = required(in.PolicyDocument, "policyDocument", maxDocument); err != nil {
+		return p, "", err
+	}
+	return p, doc, checkPolicy(doc, policy.Managed)
 }
 
 // GetPolicy is a managed policy, without its document.
@@ -188,42 +108,30 @@ func (s *Service) GetPolicy(ctx context.Context, c *principal.Caller, in *awsiam
 	if err != nil {
 		return nil, err
 	}
-	m, ok := managedPolicy(arn)
-	if !ok {
-		return nil, refusal(fsm.Errorf(fsm.ErrNotFound, "policy/"+arn), "")
-	}
-	counts, err := s.attachments(ctx, c)
+	var out types.Policy
+	err = s.read(ctx, func(v *fsm.View) error {
+		use := fsm.PolicyUseOf(v, fsm.AccountID(c.Account), arn)
+		if m, ok := managedPolicy(arn); ok {
+			out = m.listed().out(use)
+			out.Description, out.Tags = optional(m.Description), []types.Tag{}
+			return nil
+		}
+		p, ok := fsm.ManagedPolicyByARN(v, fsm.AccountID(c.Account), arn)
+		if !ok {
+			return fsm.Errorf(fsm.ErrNotFound, "policy/"+arn)
+		}
+		out = ownListed(p).out(use)
+		out.Description, out.Tags = optional(p.Description), tagsOut(p.Tags)
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	out := m.out(counts[arn], true)
 	return &awsiam.GetPolicyOutput{Policy: &out}, nil
 }
 
-// GetPolicyVersion is the document of a managed policy, URL-encoded. Each has one version.
-func (s *Service) GetPolicyVersion(_ context.Context, _ *principal.Caller, in *awsiam.GetPolicyVersionInput) (*awsiam.GetPolicyVersionOutput, error) {
-	arn, err := validARN(in.PolicyArn)
-	if err != nil {
-		return nil, err
-	}
-	version, err := required(in.VersionId, "versionId", maxPolicyName)
-	if err != nil {
-		return nil, err
-	}
-	m, ok := managedPolicy(arn)
-	if !ok {
-		return nil, refusal(fsm.Errorf(fsm.ErrNotFound, "policy/"+arn), "")
-	}
-	if version != m.version {
-		return nil, refusal(fsm.Errorf(fsm.ErrNotFound, "policy-version/"+version), "")
-	}
-	return &awsiam.GetPolicyVersionOutput{PolicyVersion: &types.PolicyVersion{
-		CreateDate: aws.Time(time.Unix(m.created, 0).UTC()), Document: encodeDocument(m.document),
-		IsDefaultVersion: true, VersionId: aws.String(m.version),
-	}}, nil
-}
-
-// ListPolicies lists managed policies in order of name. There are no customer managed ones.
+// ListPolicies lists managed policies: the account's own in order of name, and then AWS's. As in AWS the answers have no
+// descriptions and no tags.
 func (s *Service) ListPolicies(ctx context.Context, c *principal.Caller, in *awsiam.ListPoliciesInput) (*awsiam.ListPoliciesOutput, error) {
 	p, err := newPage(in.Marker, in.MaxItems)
 	if err != nil {
@@ -240,19 +148,71 @@ func (s *Service) ListPolicies(ctx context.Context, c *principal.Caller, in *aws
 		return nil, constraint(quoted(string(in.PolicyUsageFilter)), "policyUsageFilter",
 			"Member must satisfy enum value set: [PermissionsPolicy, PermissionsBoundary]")
 	}
-	counts, err := s.attachments(ctx, c)
+	out := &awsiam.ListPoliciesOutput{}
+	err = s.read(ctx, func(v *fsm.View) error {
+		account := fsm.AccountID(c.Account)
+		out.Policies, out.Marker = listed(p, func(start string, yield func(listedPolicy) bool) {
+			policiesFrom(v, account, in.Scope, start, yield)
+		}, listedPolicy.key, func(l listedPolicy) (types.Policy, bool) {
+			use := fsm.PolicyUseOf(v, account, l.arn)
+			wanted := strings.HasPrefix(l.path, prefix) && (!in.OnlyAttached || use.Attached > 0)
+			switch in.PolicyUsageFilter {
+			case types.PolicyUsageTypePermissionsPolicy:
+				wanted = wanted && use.Attached > 0
+			case types.PolicyUsageTypePermissionsBoundary:
+				wanted = wanted && use.Boundaries > 0
+			}
+			return l.out(use), wanted
+		})
+		out.IsTruncated = out.Marker != nil
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	found := slices.DeleteFunc(slices.Clone(managedPolicies), func(m managed) bool {
-		unused := counts[m.arn()] == 0 && (in.OnlyAttached || in.PolicyUsageFilter == types.PolicyUsageTypePermissionsPolicy)
-		return unused || in.Scope == types.PolicyScopeTypeLocal || prefix != "/" ||
-			in.PolicyUsageFilter == types.PolicyUsageTypePermissionsBoundary
-	})
-	found, next := cut(p, found, func(m managed) string { return m.name })
-	out := &awsiam.ListPoliciesOutput{Policies: []types.Policy{}, IsTruncated: next != nil, Marker: next}
-	for _, m := range found {
-		out.Policies = append(out.Policies, m.out(counts[m.arn()], false))
-	}
 	return out, nil
+}
+
+// Keys of the listing of managed policies begin with whose they are.
+const (
+	ownKey = "0/"
+	awsKey = "1/"
+)
+
+func (p listedPolicy) key() string {
+	if strings.HasPrefix(p.arn, managedPrefix) {
+		return awsKey + p.name
+	}
+	return ownKey + strings.ToLower(p.name)
+}
+
+// policiesFrom yields the managed policies of a scope in order of key, from the first that is not before start.
+func policiesFrom(v *fsm.View, account fsm.AccountID, scope types.PolicyScopeType, start string, yield func(listedPolicy) bool) {
+	if own, ok := strings.CutPrefix(start, ownKey); (ok || start == "") && scope != types.PolicyScopeTypeAws {
+		more := true
+		fsm.ManagedPoliciesFrom(v, account, own, func(p fsm.ManagedPolicy) bool {
+			more = yield(ownListed(p))
+			return more
+		})
+		if !more {
+			return
+		}
+	}
+	if scope == types.PolicyScopeTypeLocal {
+		return
+	}
+	for _, m := range managedPolicies() {
+		if l := m.listed(); l.key() >= start && !yield(l) {
+			return
+		}
+	}
+}
+
+// DeletePolicy removes a managed policy with its last version. Errors: NoSuchEntity; DeleteConflict while it is attached, a
+// boundary, or has several versions.
+func (s *Service) DeletePolicy(ctx context.Context, c *principal.Caller, in *awsiam.DeletePolicyInput) (*awsiam.DeletePolicyOutput, error) {
+	return done[awsiam.DeletePolicyOutput](s.decide(ctx, c, text(in.PolicyArn), func(v *fsm.View) (fsm.Command, error) {
+		p, err := ownPolicyIn(v, c, "DeletePolicy", in.PolicyArn)
+		return &fsm.DeleteManagedPolicy{Account: p.Account, ID: p.ID}, err
+	}))
 }

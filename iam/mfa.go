@@ -39,7 +39,7 @@ func (s *Service) CreateVirtualMFADevice(ctx context.Context, c *principal.Calle
 	if err != nil {
 		return nil, err
 	}
-	tags, err := validTags(in.Tags)
+	tags, err := inCase.valid(in.Tags)
 	if err != nil {
 		return nil, err
 	}

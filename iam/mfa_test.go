@@ -291,7 +291,7 @@ func TestVirtualMFADevicesAreListedByPageAndAssignment(t *testing.T) {
 	if tags := must(r.ListMFADeviceTags(t.Context(), r.root, &awsiam.ListMFADeviceTagsInput{SerialNumber: serial}))(t).Tags; len(tags) != 1 || *tags[0].Value != "v" {
 		t.Errorf("%+v", tags)
 	}
-	must(r.UntagMFADevice(t.Context(), r.root, &awsiam.UntagMFADeviceInput{SerialNumber: serial, TagKeys: []string{"K"}}))(t)
+	must(r.UntagMFADevice(t.Context(), r.root, &awsiam.UntagMFADeviceInput{SerialNumber: serial, TagKeys: []string{"k"}}))(t)
 	if tags := must(r.ListMFADeviceTags(t.Context(), r.root, &awsiam.ListMFADeviceTagsInput{SerialNumber: serial}))(t).Tags; len(tags) != 0 {
 		t.Errorf("%+v", tags)
 	}

@@ -57,10 +57,10 @@ func virtualDevice(v *fsm.View, d fsm.MFADevice) types.VirtualMFADevice {
 	return out
 }
 
-// TagMFADevice adds tags to a device, over those of the same key in any case.
+// TagMFADevice adds tags to a device, over those of the same key.
 func (s *Service) TagMFADevice(ctx context.Context, c *principal.Caller, in *awsiam.TagMFADeviceInput) (*awsiam.TagMFADeviceOutput, error) {
 	err := s.changeDevice(ctx, c, in.SerialNumber, func(_ *fsm.View, d *fsm.MFADevice) (err error) {
-		d.Tags, err = putTags(d.Tags, in.Tags, "TagsPerMFADevice")
+		d.Tags, err = inCase.put(d.Tags, in.Tags, "TagsPerMFADevice")
 		return err
 	})
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *Service) TagMFADevice(ctx context.Context, c *principal.Caller, in *aws
 // UntagMFADevice removes tags from a device.
 func (s *Service) UntagMFADevice(ctx context.Context, c *principal.Caller, in *awsiam.UntagMFADeviceInput) (*awsiam.UntagMFADeviceOutput, error) {
 	err := s.changeDevice(ctx, c, in.SerialNumber, func(_ *fsm.View, d *fsm.MFADevice) (err error) {
-		d.Tags, err = takeTags(d.Tags, in.TagKeys)
+		d.Tags, err = inCase.take(d.Tags, in.TagKeys)
 		return err
 	})
 	if err != nil {

@@ -42,7 +42,7 @@ func (s *Service) CreateOpenIDConnectProvider(ctx context.Context, c *principal.
 	if err := validThumbprints(in.ThumbprintList); err != nil {
 		return nil, err
 	}
-	if p.Tags, err = validTags(in.Tags); err != nil {
+	if p.Tags, err = inCase.valid(in.Tags); err != nil {
 		return nil, err
 	}
 	if err := s.propose(ctx, c, &fsm.CreateOIDCProvider{Provider: p}, ""); err != nil {
@@ -224,10 +224,10 @@ func (s *Service) UpdateOpenIDConnectProviderThumbprint(ctx context.Context, c *
 	return &awsiam.UpdateOpenIDConnectProviderThumbprintOutput{}, nil
 }
 
-// TagOpenIDConnectProvider adds tags to a provider, over those of the same key in any case.
+// TagOpenIDConnectProvider adds tags to a provider, over those of the same key.
 func (s *Service) TagOpenIDConnectProvider(ctx context.Context, c *principal.Caller, in *awsiam.TagOpenIDConnectProviderInput) (*awsiam.TagOpenIDConnectProviderOutput, error) {
 	err := s.changeProvider(ctx, c, in.OpenIDConnectProviderArn, func(p *fsm.OIDCProvider) (_ bool, err error) {
-		p.Tags, err = putTags(p.Tags, in.Tags, "TagsPerOpenIdConnectProvider")
+		p.Tags, err = inCase.put(p.Tags, in.Tags, "TagsPerOpenIdConnectProvider")
 		return true, err
 	})
 	if err != nil {
@@ -239,7 +239,7 @@ func (s *Service) TagOpenIDConnectProvider(ctx context.Context, c *principal.Cal
 // UntagOpenIDConnectProvider removes tags from a provider.
 func (s *Service) UntagOpenIDConnectProvider(ctx context.Context, c *principal.Caller, in *awsiam.UntagOpenIDConnectProviderInput) (*awsiam.UntagOpenIDConnectProviderOutput, error) {
 	err := s.changeProvider(ctx, c, in.OpenIDConnectProviderArn, func(p *fsm.OIDCProvider) (_ bool, err error) {
-		p.Tags, err = takeTags(p.Tags, in.TagKeys)
+		p.Tags, err = inCase.take(p.Tags, in.TagKeys)
 		return true, err
 	})
 	if err != nil {

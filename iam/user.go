@@ -2,7 +2,6 @@ package iam
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -45,33 +44,38 @@ func (s *Service) CreateUser(ctx context.Context, c *principal.Caller, in *awsia
 	if err != nil {
 		return nil, err
 	}
-	tags, err := validTags(in.Tags)
+	tags, err := anyCase.valid(in.Tags)
 	if err != nil {
 		return nil, err
 	}
-	if in.PermissionsBoundary != nil {
-		return nil, invalidInput("Permissions boundaries are not supported: leave PermissionsBoundary out.")
-	}
-	id, err := s.newID("AIDA", userIDLength)
+	id, err := s.newID(fsm.UserEntity.Prefix(), entityIDLength)
 	if err != nil {
 		return nil, err
 	}
 	user := fsm.User{
 		Account: fsm.AccountID(c.Account), ID: fsm.EntityID(id), Name: name, Path: path, Created: s.cfg.Clock().Unix(), Tags: tags,
 	}
-	if err := s.propose(ctx, c, &fsm.CreateUser{User: user}, name); err != nil {
+	err = s.decide(ctx, c, name, func(v *fsm.View) (fsm.Command, error) {
+		user.Boundary, err = boundaryIn(v, c, in.PermissionsBoundary)
+		return &fsm.CreateUser{User: user}, err
+	})
+	if err != nil {
 		return nil, err
 	}
 	return &awsiam.CreateUserOutput{User: userOut(user, true)}, nil
 }
 
-func userOut(u fsm.User, tags bool) *types.User {
+// userOut is a user as answers show it, whole or as lists do.
+func userOut(u fsm.User, whole bool) *types.User {
 	out := &types.User{
 		Arn: aws.String(u.ARN()), CreateDate: date(u.Created), Path: aws.String(u.Path),
 		UserId: aws.String(string(u.ID)), UserName: aws.String(u.Name),
 	}
-	if tags && len(u.Tags) > 0 {
-		out.Tags = tagsOut(u.Tags)
+	if whole {
+		out.PermissionsBoundary = boundaryOut(u.Boundary)
+		if len(u.Tags) > 0 {
+			out.Tags = tagsOut(u.Tags)
+		}
 	}
 	return out
 }
@@ -121,21 +125,14 @@ func (s *Service) ListUsers(ctx context.Context, c *principal.Caller, in *awsiam
 	if err != nil {
 		return nil, err
 	}
-	out := &awsiam.ListUsersOutput{Users: []types.User{}}
+	out := &awsiam.ListUsersOutput{}
 	err = s.read(ctx, func(v *fsm.View) error {
-		last := ""
-		fsm.UsersFrom(v, fsm.AccountID(c.Account), p.after, func(u fsm.User) bool {
-			if strings.ToLower(u.Name) == p.after || !strings.HasPrefix(u.Path, prefix) {
-				return true
-			}
-			if len(out.Users) == p.max {
-				out.IsTruncated, out.Marker = true, marker(last)
-				return false
-			}
-			last = strings.ToLower(u.Name)
-			out.Users = append(out.Users, *userOut(u, false))
-			return true
+		out.Users, out.Marker = listed(p, func(start string, yield func(fsm.User) bool) {
+			fsm.UsersFrom(v, fsm.AccountID(c.Account), start, yield)
+		}, byName[fsm.User], func(u fsm.User) (types.User, bool) {
+			return *userOut(u, false), strings.HasPrefix(u.Path, prefix)
 		})
+		out.IsTruncated = out.Marker != nil
 		return nil
 	})
 	if err != nil {
@@ -144,9 +141,22 @@ func (s *Service) ListUsers(ctx context.Context, c *principal.Caller, in *awsiam
 	return out, nil
 }
 
+// changeUser alters a user of the caller's account.
+func (s *Service) changeUser(ctx context.Context, c *principal.Caller, name *string, alter func(*fsm.View, *fsm.User) error) error {
+	return s.decide(ctx, c, text(name), func(v *fsm.View) (fsm.Command, error) {
+		e, err := aUser(name).in(v, c)
+		if err != nil {
+			return nil, err
+		}
+		user, _ := fsm.UserByID(v, e.Account, e.ID)
+		err = alter(v, &user)
+		return &fsm.UpdateUser{User: user}, err
+	})
+}
+
 // UpdateUser renames a user or moves it to another path. What hangs on it stays.
 func (s *Service) UpdateUser(ctx context.Context, c *principal.Caller, in *awsiam.UpdateUserInput) (*awsiam.UpdateUserOutput, error) {
-	err := s.changeUser(ctx, c, in.UserName, func(u *fsm.User) (err error) {
+	return done[awsiam.UpdateUserOutput](s.changeUser(ctx, c, in.UserName, func(_ *fsm.View, u *fsm.User) (err error) {
 		if in.NewUserName != nil {
 			if u.Name, err = requiredName(in.NewUserName, "newUserName", maxNewUserName); err != nil {
 				return err
@@ -156,88 +166,15 @@ func (s *Service) UpdateUser(ctx context.Context, c *principal.Caller, in *awsia
 			u.Path, err = validPath(in.NewPath, "newPath")
 		}
 		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &awsiam.UpdateUserOutput{}, nil
+	}))
 }
 
-// DeleteUser removes a user. Errors: NoSuchEntity; DeleteConflict while it has keys or policies.
+// DeleteUser removes a user. Errors: NoSuchEntity; DeleteConflict while it has keys, groups, policies or other credentials.
 func (s *Service) DeleteUser(ctx context.Context, c *principal.Caller, in *awsiam.DeleteUserInput) (*awsiam.DeleteUserOutput, error) {
-	user, err := s.user(ctx, c, in.UserName)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.propose(ctx, c, &fsm.DeleteUser{Account: user.Account, ID: user.ID}, user.Name); err != nil {
-		return nil, err
-	}
-	return &awsiam.DeleteUserOutput{}, nil
-}
-
-// TagUser adds tags to a user, over those of the same key in any case.
-func (s *Service) TagUser(ctx context.Context, c *principal.Caller, in *awsiam.TagUserInput) (*awsiam.TagUserOutput, error) {
-	if in.Tags == nil {
-		return nil, constraint("null", "tags", "Member must not be null")
-	}
-	tags, err := validTags(in.Tags)
-	if err != nil {
-		return nil, err
-	}
-	err = s.changeUser(ctx, c, in.UserName, func(u *fsm.User) error {
-		for _, tag := range tags {
-			u.Tags = append(withoutTag(u.Tags, tag.Key), tag)
-		}
-		if len(u.Tags) > maxTags {
-			return refusal(fsm.Errorf(fsm.ErrLimit, "quota/TagsPerUser: %d", maxTags), "")
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &awsiam.TagUserOutput{}, nil
-}
-
-func withoutTag(tags []fsm.Tag, key string) []fsm.Tag {
-	return slices.DeleteFunc(slices.Clone(tags), func(t fsm.Tag) bool { return strings.EqualFold(t.Key, key) })
-}
-
-// UntagUser removes tags from a user. A key that it does not have is passed over.
-func (s *Service) UntagUser(ctx context.Context, c *principal.Caller, in *awsiam.UntagUserInput) (*awsiam.UntagUserOutput, error) {
-	if in.TagKeys == nil {
-		return nil, constraint("null", "tagKeys", "Member must not be null")
-	}
-	for i := range in.TagKeys {
-		if _, err := validTagKey(&in.TagKeys[i], "tagKeys"); err != nil {
-			return nil, err
-		}
-	}
-	err := s.changeUser(ctx, c, in.UserName, func(u *fsm.User) error {
-		for _, key := range in.TagKeys {
-			u.Tags = withoutTag(u.Tags, key)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &awsiam.UntagUserOutput{}, nil
-}
-
-// ListUserTags lists a user's tags in order of key.
-func (s *Service) ListUserTags(ctx context.Context, c *principal.Caller, in *awsiam.ListUserTagsInput) (*awsiam.ListUserTagsOutput, error) {
-	p, err := newPage(in.Marker, in.MaxItems)
-	if err != nil {
-		return nil, err
-	}
-	user, err := s.user(ctx, c, in.UserName)
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(user.Tags, func(a, b fsm.Tag) int { return strings.Compare(a.Key, b.Key) })
-	tags, next := cut(p, user.Tags, func(t fsm.Tag) string { return t.Key })
-	return &awsiam.ListUserTagsOutput{Tags: tagsOut(tags), IsTruncated: next != nil, Marker: next}, nil
+	return done[awsiam.DeleteUserOutput](s.decide(ctx, c, text(in.UserName), func(v *fsm.View) (fsm.Command, error) {
+		user, err := aUser(in.UserName).in(v, c)
+		return &fsm.DeleteUser{Account: user.Account, ID: user.ID}, err
+	}))
 }
 
 func tagsOut(tags []fsm.Tag) []types.Tag {

@@ -6,8 +6,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/aws/aws-sdk-go-v2/service/iam/types"
-
 	"hive/fsm"
 )
 
@@ -132,40 +130,9 @@ func validARNOf(value *string, parameter string) (string, error) {
 		return "", constraint(quoted(arn), parameter, fmt.Sprintf("Member must have length greater than or equal to %d", minARN))
 	}
 	if !strings.HasPrefix(arn, "arn:") || strings.Count(arn, ":") < 5 {
-		return "", invalidInput("ARN %s is not valid.", arn)
+		return "", invalid("Invalid ARN:  Could not be parsed!")
 	}
 	return arn, nil
-}
-
-// validTags are tags that may stand on one user together.
-func validTags(tags []types.Tag) ([]fsm.Tag, error) {
-	if len(tags) > maxTags {
-		return nil, constraint("tags", "tags", fmt.Sprintf("Member must have length less than or equal to %d", maxTags))
-	}
-	out := make([]fsm.Tag, len(tags))
-	seen := map[string]bool{}
-	for i, tag := range tags {
-		key, err := validTagKey(tag.Key, fmt.Sprintf("tags.%d.member.key", i+1))
-		if err != nil {
-			return nil, err
-		}
-		if seen[strings.ToLower(key)] {
-			return nil, invalidInput("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
-		}
-		seen[strings.ToLower(key)] = true
-		where := fmt.Sprintf("tags.%d.member.value", i+1)
-		if tag.Value == nil {
-			return nil, constraint("null", where, "Member must not be null")
-		}
-		if utf8.RuneCountInString(*tag.Value) > maxTagValue {
-			return nil, constraint(quoted(*tag.Value), where, fmt.Sprintf("Member must have length less than or equal to %d", maxTagValue))
-		}
-		if strings.ContainsFunc(*tag.Value, func(r rune) bool { return !tagRune(r) }) {
-			return nil, constraint(quoted(*tag.Value), where, `Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]*`)
-		}
-		out[i] = fsm.Tag{Key: key, Value: *tag.Value}
-	}
-	return out, nil
 }
 
 func validTagKey(value *string, where string) (string, error) {

@@ -78,9 +78,9 @@ var computed = map[string]source{
 var contextKeys = strings.Fields(`
 aws:TagKeys
 
-iam:AWSServiceName iam:DelegationDuration iam:DelegationRequestOwner iam:NotificationChannel iam:OrganizationsPolicyId
-iam:PassedToService iam:PermissionsBoundary iam:PolicyARN iam:ServiceSpecificCredentialAgeDays
-iam:ServiceSpecificCredentialServiceName iam:TemplateArn
+iam:AssociatedResourceArn iam:AWSServiceName iam:DelegationDuration iam:DelegationRequestOwner
+iam:NotificationChannel iam:OrganizationsPolicyId iam:PassedToService iam:PermissionsBoundary iam:PolicyARN
+iam:ServiceSpecificCredentialAgeDays iam:ServiceSpecificCredentialServiceName iam:TemplateArn
 
 sts:DurationSeconds sts:ExternalId sts:IdentityTokenAudience sts:RoleSessionName sts:SigningAlgorithm
 sts:SourceIdentity sts:TaskPolicyArn sts:TransitiveTagKeys
