@@ -235,3 +235,9 @@ func (c *RecordLeader) Check(v *View) error {
 
 // Record writes it.
 func (c *RecordLeader) Record(w *Writer) { leaderships.Put(w, c.Group, leadership{c.Node, c.Term}) }
+
+// LeaderKnown is who is on record as the leader of a group, and in which term; "" before the first.
+func LeaderKnown(v *View, group GroupID) (NodeID, uint64) {
+	l, _ := leaderships.Get(v, group)
+	return l.Node, l.Term
+}

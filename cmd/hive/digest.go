@@ -16,7 +16,7 @@ type digestOptions struct{ dir string }
 func clusterCommand() *cli.Command {
 	var o digestOptions
 	return &cli.Command{
-		Name: "cluster", Category: categoryLook, Usage: "compare the nodes with one another",
+		Name: "cluster", Category: categoryLook, Usage: "compare the nodes with one another; the settings of all",
 		Subcommands: []*cli.Command{{
 			Name: "digest", Usage: "compare the state of every Raft group on all nodes",
 			Description: `Every node sums up its state of every group at the same index; equal sums are equal states.
@@ -27,7 +27,7 @@ Examples:
   hive cluster digest --output json`,
 			Flags:  []cli.Flag{dirFlag(&o.dir)},
 			Action: func(c *cli.Context) error { return runDigest(c, o) },
-		}},
+		}, settingsCommand()},
 	}
 }
 

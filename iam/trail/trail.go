@@ -6,6 +6,7 @@
 package trail
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,8 +39,8 @@ type Config struct {
 	Rand   io.Reader
 	Log    *slog.Logger
 
-	Age  time.Duration // how long events are kept; 0 means 90 days, as in CloudTrail
-	Keep int64         // how many of an account; 0 means 50,000
+	// Kept is how long events are kept, 0 meaning 90 days as in CloudTrail, and how many of an account, 0 meaning 50,000.
+	Kept func() (age time.Duration, events int64)
 }
 
 // Trail records calls. It is safe for concurrent use.
@@ -69,12 +70,6 @@ const (
 
 // New is a Trail; Run records.
 func New(cfg Config) *Trail {
-	if cfg.Age == 0 {
-		cfg.Age = 90 * 24 * time.Hour
-	}
-	if cfg.Keep == 0 {
-		cfg.Keep = 50_000
-	}
 	return &Trail{cfg: cfg, wake: make(chan struct{}, 1)}
 }
 
@@ -213,13 +208,14 @@ func (t *Trail) Prune(ctx context.Context) error {
 	if !t.cfg.Leader() {
 		return nil
 	}
-	before := t.cfg.Clock().Add(-t.cfg.Age).UnixMilli()
+	age, keep := t.cfg.Kept()
+	before, keep := t.cfg.Clock().Add(-cmp.Or(age, 90*24*time.Hour)).UnixMilli(), cmp.Or(keep, 50_000)
 	for {
 		var cmds []fsm.Command
 		err := t.cfg.Group.View(func(v *fsm.View) error {
 			for _, a := range fsm.Accounts(v, "") {
-				if fsm.AuditToPrune(v, a.ID, before, t.cfg.Keep) {
-					cmds = append(cmds, &fsm.PruneAudit{Account: a.ID, Before: before, Keep: t.cfg.Keep})
+				if fsm.AuditToPrune(v, a.ID, before, keep) {
+					cmds = append(cmds, &fsm.PruneAudit{Account: a.ID, Before: before, Keep: keep})
 				}
 			}
 			return nil

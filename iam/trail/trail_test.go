@@ -58,7 +58,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 	}
 	now := time.Unix(1_700_000_000, 0)
 	var mu sync.Mutex
-	cfg := Config{Group: r, Node: "n-a", Region: "us-test-1", Leader: func() bool { return true }, Rand: rand.Reader, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	cfg := Config{Group: r, Node: "n-a", Region: "us-test-1", Leader: func() bool { return true }, Kept: func() (time.Duration, int64) { return 0, 0 }, Rand: rand.Reader, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Clock: func() time.Time { mu.Lock(); defer mu.Unlock(); now = now.Add(time.Second); return now }}
 	for _, f := range change {
 		f(&cfg)
@@ -260,7 +260,7 @@ func TestAnAnswerWaitsForTheGroupAndALostOneIsRecordedLater(t *testing.T) {
 }
 
 func TestOldEventsArePruned(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Keep = 3 })
+	r := newRig(t, func(c *Config) { c.Kept = func() (time.Duration, int64) { return 0, 3 } })
 	for i := range 5 {
 		r.Record(t.Context(), createUser(fmt.Sprint("u", i)))
 	}

@@ -238,3 +238,21 @@ type ProviderKeys struct {
 	Provider string `json:"provider"` // its ARN or URL
 	JWKS     string `json:"jwks"`     // RFC 7517, section 5
 }
+
+// ProviderKeysTaken is its answer.
+type ProviderKeysTaken struct {
+	Provider string `json:"provider"`
+	Keys     int    `json:"keys"`
+}
+
+// Settings is GET /v1/settings and, with those that change, PATCH /v1/settings.
+type Settings struct {
+	Epoch  uint64    `json:"epoch"`
+	Values []Setting `json:"values"`
+}
+
+// Setting is one of them; an empty value is the default.
+type Setting struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}

@@ -102,7 +102,35 @@ func (u *upgraded) CloseWrite() error { return u.Conn.(*net.UnixConn).CloseWrite
 
 // Change carries out ch and hands each step to progress.
 func (c *Client) Change(ctx context.Context, ch Change, progress func(Progress)) error {
-	body, err := c.send(ctx, http.MethodPost, "/v1/change", ch)
+	return c.Stream(ctx, http.MethodPost, "/v1/change", ch, progress)
+}
+
+// Lines sends a request and hands each line of the answer to line, until the answer or ctx ends or line answers an error.
+func (c *Client) Lines(ctx context.Context, path string, line func([]byte) error) error {
+	body, err := c.send(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	lines := bufio.NewScanner(body)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		if err := line(lines.Bytes()); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return lines.Err()
+}
+
+// maxLine is the longest line of an answer, in bytes.
+const maxLine = 1 << 20
+
+// Stream asks for something that takes its time and hands each step to progress.
+func (c *Client) Stream(ctx context.Context, method, path string, in any, progress func(Progress)) error {
+	body, err := c.send(ctx, method, path, in)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"hive/fsm"
 	"hive/iam"
+	"hive/iam/trail"
 	"hive/net/imds"
 )
 
@@ -30,6 +31,23 @@ func (n *Node) newAccess() *access {
 		Group: n.control, Sealer: n.box, Authorizer: a.authorizer, MFA: a.users.VerifyMFA, Clock: time.Now, Rand: rand.Reader, Log: n.log,
 	})
 	return a
+}
+
+// newTrail is the audit trail. The calls of every service go through it.
+func (n *Node) newTrail() *trail.Trail {
+	return trail.New(trail.Config{
+		Group: n.control, Node: n.cfg.Node, Region: n.cfg.Region, Leader: n.control.IsLeader, Clock: time.Now, Rand: rand.Reader, Log: n.log,
+		Kept: func() (age time.Duration, events int64) {
+			t := n.tuning.Load()
+			return time.Duration(t.AuditDays) * 24 * time.Hour, t.AuditKeep
+		},
+	})
+}
+
+// limits are the settings' limits on an account's calls of an operation.
+func (n *Node) limits(service, op string) (perSecond float64, burst int) {
+	r, _ := n.tuning.Load().Limit(service, op)
+	return r.PerSecond, r.Burst
 }
 
 // roleCredentials gives the metadata service the credentials of instances' roles in its words.

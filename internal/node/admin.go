@@ -68,6 +68,10 @@ func (n *Node) adminHandler() http.Handler {
 	handle("GET /v1/instances", func(*http.Request) (any, error) { return n.instances() })
 	handle("GET /v1/waits", func(*http.Request) (any, error) { return n.guests.waits(), nil })
 	mux.HandleFunc("POST /v1/instances/{id}/connect", n.serveConnect)
+	handle("GET /v1/settings", func(r *http.Request) (any, error) { return n.settings(r.Context()) })
+	handle("PATCH /v1/settings", n.changeSettings)
+	n.handleAccounts(mux, handle)
+	mux.HandleFunc("GET /v1/audit", n.serveAudit)
 	mux.HandleFunc("POST /v1/change", n.serveChange)
 	mux.Handle("/aws/{service}/", &n.awsAsRoot)
 	return mux

@@ -30,6 +30,7 @@ func (n *Node) runMembership(ctx context.Context) error {
 		Write: func(raw []byte) error { return n.dir.write(fileBundle, raw, 0o644) },
 		Written: func(b cluster.Bundle) {
 			n.epoch.Store(b.Epoch)
+			n.tuning.Store(&b.Tuning)
 			n.log.Info("settings", "epoch", b.Epoch, "members", len(b.Members))
 		},
 	}
@@ -64,6 +65,7 @@ func (n *Node) readBundle() error {
 		return nil
 	}
 	n.epoch.Store(b.Epoch)
+	n.tuning.Store(&b.Tuning)
 	return nil
 }
 

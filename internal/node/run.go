@@ -18,12 +18,15 @@ import (
 	"time"
 
 	"hive/ebs"
+	"hive/ec2"
 	"hive/fsm"
 	"hive/gossip"
+	"hive/iam/trail"
 	"hive/internal/cluster"
 	"hive/internal/peer"
 	"hive/internal/seal"
 	"hive/raftnode"
+	"hive/s3"
 )
 
 // Options are what `hive run` is told.
@@ -59,6 +62,12 @@ type Node struct {
 	awsAsRoot lateHandler // the AWS API for whoever can open the admin socket
 	serving   services
 	epoch     atomic.Uint64 // of the settings that this node has written
+	tuning    atomic.Pointer[cluster.Tuning]
+
+	who      *access
+	trail    *trail.Trail
+	machines atomic.Pointer[ec2.Service] // once the services run
+	objects  atomic.Pointer[s3.Service]
 }
 
 // protoRaft is the ALPN of a Raft group's raw connections.
@@ -334,6 +343,8 @@ func (n *Node) openGroups() error {
 	}
 	n.control, n.index = n.groups[0], n.groups[1:]
 	n.registry = &cluster.Registry{Group: n.control, Sealer: n.box, Clock: time.Now}
+	n.tuning.Store(&cluster.Tuning{})
+	n.who, n.trail = n.newAccess(), n.newTrail()
 	return nil
 }
 

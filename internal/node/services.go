@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"hive/awsd"
+	"hive/awsd/cloudtrailapi"
 	"hive/awsd/ebsapi"
 	"hive/awsd/ec2api"
 	"hive/awsd/iamapi"
@@ -108,16 +109,17 @@ func (n *Node) runServices(ctx context.Context) error {
 		return errors.Join(err, closeAll(listeners), store.Close())
 	}
 	machines, direct := n.openEC2(volumes, s3service)
-	who := n.newAccess()
-	instances, err := n.openInstances(volumes, machines, who.tokens)
+	n.machines.Store(machines)
+	n.objects.Store(s3service)
+	instances, err := n.openInstances(volumes, machines, n.who.tokens)
 	if err != nil {
 		return errors.Join(err, closeAll(listeners), store.Close())
 	}
 	parts := []func(context.Context) error{
 		store.Run, volumes.Run, func(ctx context.Context) error { return volumes.Serve(ctx, n.guests.logs) },
 	}
-	parts = append(append(parts, instances...), machines.Run, who.uses.Run)
-	front := n.frontDoor(s3service, machines, direct, who)
+	parts = append(append(parts, instances...), machines.Run, n.who.uses.Run, n.trail.Run, n.recordLeaders)
+	front := n.frontDoor(s3service, machines, direct)
 	n.awsAsRoot.set(asRoot(front, n.rootCaller))
 	if len(listeners) > 0 {
 		parts = append(parts, func(ctx context.Context) error { return front.Run(ctx, listeners) })
@@ -125,6 +127,8 @@ func (n *Node) runServices(ctx context.Context) error {
 	err = inReverse(ctx, parts)
 	n.serving.set(nil)
 	n.awsAsRoot.to.Store(nil)
+	n.machines.Store(nil)
+	n.objects.Store(nil)
 	n.guests.forget()
 	n.blobs.handler.Store(nil)
 	n.blobs.store.Store(nil)
@@ -269,10 +273,11 @@ func (n *Node) openBlobs(ctx context.Context) (*shard.Store, *s3.Service, error)
 }
 
 // frontDoor is awsd over the services that this version has handlers for.
-func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2.Direct, who *access) *awsd.Server {
+func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2.Direct) *awsd.Server {
+	who := n.who
 	return awsd.New(awsd.Config{
 		Region: n.cfg.Region, Keys: who.keys, Authorizer: who.authorizer, Used: who.uses.Note,
-		Pages: n.box, Log: n.log, Drain: drainTime,
+		Pages: n.box, Log: n.log, Drain: drainTime, Audit: n.trail.Record, Limits: n.limits,
 		Domains: []string{"s3.localhost", "s3." + n.cfg.Advertise, "s3." + n.cfg.Name, "s3." + n.cfg.Name + ".local"},
 		Services: []awsd.Service{
 			{API: s3api.API(), Handlers: s3api.Bind(objects), Access: s3.Access},
@@ -280,6 +285,7 @@ func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2
 			{API: stsapi.API(), Handlers: stsapi.Bind(who.tokens), Access: who.tokens.Access, Unsigned: iam.UnsignedSTS()},
 			{API: ec2api.API(), Handlers: ec2api.Bind(machines), Access: machines.Access},
 			{API: ebsapi.API(), Handlers: ebsapi.Bind(direct), Access: direct.Access},
+			{API: cloudtrailapi.API(), Handlers: cloudtrailapi.Bind(n.trail)},
 		},
 	})
 }
