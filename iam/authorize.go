@@ -45,26 +45,45 @@ func (a *Authorizer) Authorize(ctx context.Context, c *principal.Caller, need []
 	if c.Anonymous {
 		return protocol.Errorf(http.StatusForbidden, codeDenied, "Access Denied")
 	}
-	need = decidedHere(need)
-	for _, n := range need {
-		if err := barred(c, n.Action); err != nil {
-			return err
-		}
+	ask := &question{caller: c, service: serviceOf(need), need: decidedHere(need)}
+	if err := barred(c, ask.service); err != nil {
+		return err
+	}
+	for _, n := range ask.need {
 		if foreign(c, n.Resource) {
-			return a.denied(&refused{c, n, policy.Decision{Cause: policy.ResourcePolicy}})
+			return a.denied(&refused{c, ask.service, n, policy.Decision{Cause: policy.ResourcePolicy}})
 		}
 	}
-	if c.Root || len(need) == 0 {
+	if c.Root || len(ask.need) == 0 {
 		return nil
 	}
-	err := a.decide(c, need)
+	err := a.decide(ask)
 	if denial := (*protocol.Error)(nil); c.Session != nil || !errors.As(err, &denial) {
 		return err
 	}
 	if err := a.group.ReadIndex(ctx); err != nil {
 		return fmt.Errorf("read policies: %w", err)
 	}
-	return a.decide(c, need)
+	return a.decide(ask)
+}
+
+// question is what an operation of a service needs.
+type question struct {
+	caller  *principal.Caller
+	service string // "ec2"
+	need    []protocol.Access
+}
+
+// serviceOf is the service whose operation needs the permissions: that of the first action but for iam:PassRole and its
+// like, which operations of other services need beside their own.
+func serviceOf(need []protocol.Access) string {
+	service := ""
+	for _, n := range need {
+		if service, _, _ = strings.Cut(n.Action, ":"); service != "iam" {
+			return service
+		}
+	}
+	return service
 }
 
 // decidedHere is need without what STS decides by itself, for the role's trust policy has a say in it.
@@ -95,8 +114,8 @@ func decidedByTrust(action string) bool {
 // barred refuses what temporary credentials of a user can never do, whatever policies say. Source: "Request temporary
 // security credentials" in the IAM user guide: credentials of GetSessionToken are good for IAM only when a second factor
 // was shown, those of GetFederationToken never.
-func barred(c *principal.Caller, action string) error {
-	if c.Session == nil || !strings.HasPrefix(action, "iam:") {
+func barred(c *principal.Caller, service string) error {
+	if c.Session == nil || service != "iam" {
 		return nil
 	}
 	switch {
@@ -106,19 +125,20 @@ func barred(c *principal.Caller, action string) error {
 	return nil
 }
 
-// decide asks a caller's policies for everything in need.
-func (a *Authorizer) decide(c *principal.Caller, need []protocol.Access) error {
+// decide asks a caller's policies for everything that it needs.
+func (a *Authorizer) decide(ask *question) error {
+	c := ask.caller
 	have, err := a.standing(c)
 	if err != nil {
 		return err
 	}
 	now := a.clock()
-	for _, n := range need {
+	for _, n := range ask.need {
 		decision := policy.Decide(&have.policies, &policy.Request{
 			Action: n.Action, Resource: n.Resource, Caller: c, Now: now, Context: have.context(n.Context),
 		})
 		if decision.Effect != policy.Allow {
-			return a.denied(&refused{c, n, decision})
+			return a.denied(&refused{c, ask.service, n, decision})
 		}
 	}
 	return nil

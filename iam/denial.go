@@ -23,15 +23,15 @@ const codeDenied = "AccessDenied"
 // refused is a permission that a caller does not have, and the decision that says so.
 type refused struct {
 	caller   *principal.Caller
+	service  string // whose operation it is, and whose words the denial has
 	need     protocol.Access
 	decision policy.Decision
 }
 
 // denied is the one place that words a denial, which services do differently.
 func (a *Authorizer) denied(r *refused) error {
-	service, _, _ := strings.Cut(r.need.Action, ":")
 	code, form := codeDenied, "User: %s is not authorized to perform: %s on resource: %s %s"
-	switch service {
+	switch r.service {
 	case "ec2":
 		encoded, err := a.encode(r)
 		if err != nil {

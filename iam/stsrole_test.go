@@ -323,6 +323,13 @@ func TestDenialOfEC2IsDecodedByItsAccountAlone(t *testing.T) {
 	if err := json.Unmarshal([]byte(*got.DecodedMessage), &shown); err != nil {
 		t.Fatal(err)
 	}
+	pass := protocol.Access{Action: "iam:PassRole", Resource: "arn:aws:iam::123456789012:role/x"}
+	run := protocol.Access{Action: "ec2:RunInstances", Resource: "*"}
+	bob := w.caller(w.user("bob", allows("ec2:*", "*")))
+	if err := w.auth.Authorize(ctx, bob, []protocol.Access{run, pass}); err == nil || !strings.HasPrefix(err.Error(), "UnauthorizedOperation: ") ||
+		!strings.Contains(err.Error(), "is not authorized to perform: iam:PassRole on resource: "+pass.Resource) {
+		t.Errorf("%v", err)
+	}
 	c := shown.Context
 	if shown.Allowed || !shown.ExplicitDeny || c.Principal.Name != "alice" || c.Action != need.Action || c.Resource != need.Resource ||
 		len(c.Conditions.Items) != 1 || c.Conditions.Items[0].Values.Items[0].Value != "eu-north-1" {

@@ -52,6 +52,9 @@ func (s *STS) AssumeRoleWithWebIdentity(ctx context.Context, c *principal.Caller
 	if err != nil {
 		return nil, err
 	}
+	if c.Anonymous { // what is kept of the call from here on: as AWS's trail names who shows a token
+		c.Account, c.UserName, c.UserID = string(id.provider.Account), id.subject, id.provider.ARN()+":"+id.client+":"+id.subject
+	}
 	stranger := &principal.Caller{Anonymous: true, SourceIP: c.SourceIP, Secure: c.Secure, UserAgent: c.UserAgent, RequestID: c.RequestID, Region: c.Region}
 	if err := id.into(ask, stranger); err != nil {
 		return nil, err
@@ -202,6 +205,9 @@ func (id *webIdentity) into(ask *assumption, c *principal.Caller) error {
 	}
 	ask.keys = map[string][]string{"aws:federatedprovider": {ask.provider}}
 	prefix := strings.ToLower(id.provider.URL) + ":"
+	if !strings.Contains(prefix, ".") {
+		return nil // no condition can name such a provider's keys, which could be taken for others
+	}
 	for name, raw := range id.claims {
 		if values := claimValues(raw); len(values) > 0 {
 			ask.keys[prefix+strings.ToLower(name)] = values

@@ -272,6 +272,8 @@ func identityType(c *principal.Caller) string {
 	switch s := c.Session; {
 	case c.Root:
 		return "Root"
+	case c.Anonymous:
+		return "WebIdentityUser"
 	case s != nil && s.Kind == principal.FederatedSession:
 		return "FederatedUser"
 	case s != nil && s.Kind == principal.RoleSession:
