@@ -208,9 +208,7 @@ func (t *targets) object(e *env, bucket, key, version string) target {
 		key = "*"
 	}
 	x := target{arn: t.kind.arnOf("", bucket, key), kind: t.kind}
-	if e.view != nil {
-		x.record = only(findBucket(e.view, e.account(), bucket))
-	}
+	x.record = e.lookup(t.kind, bucket)
 	if version != "" {
 		x.versioned, x.more = true, []fact{{"s3:versionid", version}}
 	}

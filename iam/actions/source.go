@@ -19,6 +19,9 @@ type env struct {
 	op     string
 	in     reflect.Value // the input struct
 	elem   reflect.Value // of the list that a need goes through
+	bare   bool          // only ARNs are asked for
+	seen   [2]seen       // the records that were looked up last
+	next   int           // where in seen the next goes
 }
 
 func (e *env) account() fsm.AccountID { return fsm.AccountID(e.caller.Account) }
@@ -242,11 +245,13 @@ func (t *term) values(dst []string, e *env, state string) []string {
 	case ofRegion:
 		return append(dst, e.needs.region)
 	case ofTargets:
+		e.bare = true
 		for _, x := range t.named.each(e, nil) {
 			if !strings.HasSuffix(x.arn, "*") {
 				dst = append(dst, x.arn)
 			}
 		}
+		e.bare = false
 	case ofState:
 		if state != "" {
 			dst = append(dst, state)

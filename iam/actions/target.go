@@ -96,7 +96,7 @@ func (k *kind) any(e *env) target {
 	if k == nil {
 		return target{arn: "*"}
 	}
-	if k.values == 2 && strings.Contains(k.arn, "${Path}") {
+	if k.pathed() {
 		return target{arn: k.arnOf(e.caller.Account, "/", "*"), kind: k}
 	}
 	if k.values == 2 {
@@ -184,10 +184,10 @@ func (k *kind) named(e *env, name string) target {
 	if name == "*" || name == "" {
 		return k.any(e)
 	}
-	if e.view != nil && k.find.name != nil {
-		x.record = only(k.find.name(e.view, e.account(), name))
+	if !e.bare || k.pathed() {
+		x.record = e.lookup(k, name)
 	}
-	if strings.Contains(k.arn, "${Path}") && k.values == 2 {
+	if k.pathed() {
 		if x.name == "" {
 			x.path, x.name = "/", name
 		}
@@ -199,6 +199,32 @@ func (k *kind) named(e *env, name string) target {
 	}
 	x.arn = k.arnOf(e.caller.Account, name)
 	return x
+}
+
+// pathed tells whether ARNs of the kind have a path before the name, which only the state knows.
+func (k *kind) pathed() bool { return k.values == 2 && k.service == "iam" }
+
+// seen is a record that was looked up for this request; requests name the same resource several times.
+type seen struct {
+	kind *kind
+	name string
+	record
+}
+
+// lookup is the record of a name or an id; none when there is none, or the state is not asked.
+func (e *env) lookup(k *kind, name string) record {
+	if e.view == nil || k.find.name == nil {
+		return record{}
+	}
+	for _, s := range e.seen {
+		if s.kind == k && s.name == name {
+			return s.record
+		}
+	}
+	r := only(k.find.name(e.view, e.account(), name))
+	e.seen[e.next%len(e.seen)] = seen{k, name, r}
+	e.next++
+	return r
 }
 
 // only is the record that was found; none when it was not.
