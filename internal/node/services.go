@@ -20,11 +20,14 @@ import (
 	"hive/awsd/ebsapi"
 	"hive/awsd/ec2api"
 	"hive/awsd/iamapi"
+	"hive/awsd/protocol"
 	"hive/awsd/s3api"
 	"hive/awsd/stsapi"
+	"hive/awsd/taggingapi"
 	"hive/ec2"
 	"hive/fsm"
 	"hive/iam"
+	"hive/iam/actions"
 	"hive/iam/principal"
 	"hive/internal/admin"
 	"hive/internal/cluster"
@@ -275,6 +278,12 @@ func (n *Node) openBlobs(ctx context.Context) (*shard.Store, *s3.Service, error)
 // frontDoor is awsd over the services that this version has handlers for.
 func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2.Direct) *awsd.Server {
 	who := n.who
+	needs := actions.New(n.cfg.Region, n.control.View)
+	need := func(service string) func(*principal.Caller, string, any) []protocol.Access {
+		return func(c *principal.Caller, op string, input any) []protocol.Access {
+			return needs.Of(service, op)(c, input)
+		}
+	}
 	return awsd.New(awsd.Config{
 		Region: n.cfg.Region, Keys: who.keys, Authorizer: who.authorizer, Used: who.uses.Note,
 		Pages: n.box, Log: n.log, Drain: drainTime, Audit: n.trail.Record, Limits: n.limits,
@@ -285,7 +294,8 @@ func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2
 			{API: stsapi.API(), Handlers: stsapi.Bind(who.tokens), Access: who.tokens.Access, Unsigned: iam.UnsignedSTS()},
 			{API: ec2api.API(), Handlers: ec2api.Bind(machines), Access: machines.Access},
 			{API: ebsapi.API(), Handlers: ebsapi.Bind(direct), Access: direct.Access},
-			{API: cloudtrailapi.API(), Handlers: cloudtrailapi.Bind(n.trail)},
+			{API: cloudtrailapi.API(), Handlers: cloudtrailapi.Bind(n.trail), Access: need("cloudtrail")},
+			{API: taggingapi.API(), Handlers: taggingapi.Bind(ec2.NewTagging(machines)), Access: need("tagging")},
 		},
 	})
 }
@@ -294,7 +304,7 @@ func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2
 // user of the cluster's first account.
 func asRoot(front *awsd.Server, root func(context.Context) (principal.Caller, error)) http.Handler {
 	mux := http.NewServeMux()
-	for _, name := range []string{"ec2", "ebs", "s3", "iam", "sts"} {
+	for _, name := range []string{"ec2", "ebs", "s3", "iam", "sts", "cloudtrail", "tagging"} {
 		prefix := "/aws/" + name
 		mux.Handle(prefix+"/", http.StripPrefix(prefix, front.ServeAs(name, root)))
 	}
