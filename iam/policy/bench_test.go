@@ -19,15 +19,15 @@ var conditionsOfMany = []string{
 }
 
 // manyDocuments are 20 policies of 20 statements each, with wildcards and conditions. shape makes a statement's
-// elements but its condition; only the very last statement allows the request.
-func manyDocuments(t testing.TB, shape func(i, j int) string) []*Document {
+// elements but its condition; unmet is what all have but the very last, which alone allows the request.
+func manyDocuments(t testing.TB, unmet string, shape func(i, j int) string) []*Document {
 	var docs []*Document
 	for i := range 20 {
 		var statements []string
 		for j := range 20 {
 			condition := conditionsOfMany[(i+j)%len(conditionsOfMany)]
 			if i*j != 19*19 {
-				condition += `,"StringEquals":{"aws:RequestTag/none":"x"}`
+				condition += "," + unmet
 			}
 			statements = append(statements, `{"Effect":"Allow",`+shape(i, j)+`,"Condition":{`+condition+`}}`)
 		}
@@ -39,18 +39,23 @@ func manyDocuments(t testing.TB, shape func(i, j int) string) []*Document {
 // BenchmarkDecide20PoliciesOf20Statements asks 400 statements and reports the time of the middle and of the slowest
 // hundredth of all decisions.
 func BenchmarkDecide20PoliciesOf20Statements(b *testing.B) {
-	for name, shape := range map[string]func(i, j int) string{
-		// The statements speak of many resources, as those of a real user do.
-		"mixed": func(i, j int) string {
-			return fmt.Sprintf(`"Action":["s3:Get*","s3:List*","s3:*Tagging"],"Resource":["arn:aws:s3:::bucket-%d-%d","arn:aws:s3:::bucket-%d-%d/*"]`, i, j, i, j)
-		},
-		// All of them speak of the request, so that all conditions are asked.
-		"alike": func(i, j int) string {
-			return `"Action":["s3:Put*","s3:?et*bject"],"Resource":["arn:aws:s3:::other-*","arn:aws:s3:::*-19/home/${aws:username}/*"]`
-		},
+	mixed := func(i, j int) string {
+		return fmt.Sprintf(`"Action":["s3:Get*","s3:List*","s3:*Tagging"],"Resource":["arn:aws:s3:::bucket-%d-%d","arn:aws:s3:::bucket-%d-%d/*"]`, i, j, i, j)
+	}
+	alike := func(i, j int) string {
+		return `"Action":["s3:Put*","s3:?et*bject"],"Resource":["arn:aws:s3:::other-*","arn:aws:s3:::*-19/home/${aws:username}/*"]`
+	}
+	const absent, other = `"StringEquals":{"aws:RequestTag/none":"x"}`, `"StringNotLike":{"s3:prefix":["other/*","*/${aws:username}/x"]}`
+	for _, c := range []struct {
+		name, unmet string
+		shape       func(i, j int) string
+	}{
+		{"mixed", absent, mixed}, // the statements speak of many resources, as those of a real user do
+		{"alike", absent, alike}, // all speak of the request
+		{"worst", other, alike},  // and of the conditions the dearest is the one that is not met
 	} {
-		b.Run(name, func(b *testing.B) {
-			p := &Policies{Identity: manyDocuments(b, shape)}
+		b.Run(c.name, func(b *testing.B) {
+			p := &Policies{Identity: manyDocuments(b, c.unmet, c.shape)}
 			a := askerOf(b, "alice")
 			r := a.request("s3:GetObject", "arn:aws:s3:::bucket-19-19/home/Alice/some/key", map[string][]string{
 				"s3:prefix": {"home/Alice/x"}, "s3:max-keys": {"100"}, "aws:tagkeys": {"a", "b"},

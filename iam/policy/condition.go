@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ type condition struct {
 	operator   operator
 	ifExists   bool
 	quantifier quantifier
+	cost       cost
 	operands   []operand
 }
 
@@ -29,7 +31,7 @@ const (
 // operand is one value of a condition, read for its operator.
 type operand struct {
 	pattern pattern
-	arn     *[6]pattern
+	arn     *arnPattern
 	number  float64
 	time    time.Time
 	prefix  netip.Prefix
@@ -119,10 +121,42 @@ func (d *dialect) conditions(raw any) ([]condition, error) {
 			if err := d.fillCondition(&c, key.name, key.value); err != nil {
 				return nil, err
 			}
+			c.cost = c.costs()
 			out = append(out, c)
 		}
 	}
+	slices.SortStableFunc(out, func(a, b condition) int { return int(a.cost) - int(b.cost) }) // all must hold: the order is free
 	return out, nil
+}
+
+// cost is how much work a condition is, roughly.
+type cost uint8
+
+const (
+	cheap cost = iota // a look at the key, and a comparison
+	fair
+	dear // texts are put together
+)
+
+func (c *condition) costs() cost {
+	switch c.operator.family {
+	case ofNull, ofTruth:
+		return cheap
+	case ofARNs, ofFoldedText:
+		return dear
+	case ofText:
+		of := cheap
+		for i := range c.operands {
+			switch p := &c.operands[i].pattern; {
+			case p.parts != nil:
+				return dear
+			case p.glob.shape == general:
+				of = fair
+			}
+		}
+		return of
+	}
+	return fair
 }
 
 // operator reads the name of an operator, with what may stand before and behind it.

@@ -20,23 +20,21 @@ func (d *Document) eachKey(visit func(*key)) {
 func (s *statement) eachKey(visit func(*key)) {
 	ofPattern := func(p *pattern) {
 		for i := range p.parts {
-			if p.parts[i].variable {
-				visit(&p.parts[i].key)
+			if v := p.parts[i].variable; v != nil {
+				visit(&v.key)
 			}
 		}
 	}
 	for i := range s.resources {
-		for j := range s.resources[i].parts {
-			ofPattern(&s.resources[i].parts[j])
-		}
+		s.resources[i].arn.eachPattern(ofPattern)
 	}
 	for i := range s.conditions {
 		c := &s.conditions[i]
 		visit(&c.key)
 		for j := range c.operands {
 			ofPattern(&c.operands[j].pattern)
-			for k := 0; c.operands[j].arn != nil && k < 6; k++ {
-				ofPattern(&c.operands[j].arn[k])
+			if a := c.operands[j].arn; a != nil {
+				a.eachPattern(ofPattern)
 			}
 		}
 	}

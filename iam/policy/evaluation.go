@@ -12,7 +12,7 @@ import (
 type evaluation struct {
 	*Request
 	action string // in lower case
-	arn    [6]string
+	arn    arn
 	isARN  bool
 	owner  string // account of the resource
 
@@ -26,6 +26,10 @@ type evaluation struct {
 	slots  [maxKeys]uint8
 	used   uint8
 	cached [16]values
+	named  struct { // the last key that is known by its form only
+		name string
+		values
+	}
 	// The last value that was read as an address, and as a date: most requests have one.
 	address memo[netip.Addr]
 	date    memo[time.Time]
@@ -45,7 +49,7 @@ func (e *evaluation) init(p *Policies, r *Request) {
 	e.foreign = p.ResourceAccount != "" && p.ResourceAccount != c.Account
 	e.owner = p.ResourceAccount
 	if e.owner == "" {
-		e.owner = e.arn[4]
+		e.owner = e.arn.parts[4]
 	}
 	if e.owner == "" {
 		e.owner = c.Account
@@ -87,22 +91,26 @@ func (e *evaluation) judge(docs []*Document) (v verdict) {
 	return v
 }
 
-// applies tells whether a statement speaks of the request's action and resource, under its conditions.
+// applies tells whether a statement speaks of the request's action and resource, under its conditions. What is cheap to
+// tell is asked first.
 func (e *evaluation) applies(s *statement) bool {
-	if !e.concerns(s) {
+	if e.matchesAction(s) == s.notAction || !s.dear && e.matchesResource(s) == s.notResource {
 		return false
 	}
 	for i := range s.conditions {
-		if !s.conditions[i].holds(e) {
+		if c := &s.conditions[i]; c.cost == cheap && !c.holds(e) {
+			return false
+		}
+	}
+	if s.dear && e.matchesResource(s) == s.notResource {
+		return false
+	}
+	for i := range s.conditions {
+		if c := &s.conditions[i]; c.cost != cheap && !c.holds(e) {
 			return false
 		}
 	}
 	return true
-}
-
-// concerns tells whether a statement speaks of the request's action and resource.
-func (e *evaluation) concerns(s *statement) bool {
-	return e.matchesAction(s) != s.notAction && e.matchesResource(s) != s.notResource
 }
 
 func (e *evaluation) matchesAction(s *statement) bool {

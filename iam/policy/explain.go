@@ -80,7 +80,7 @@ func (e *evaluation) mayConcern(s *statement) bool {
 		return false
 	}
 	for i := range s.resources {
-		if s.resources[i].parts[5].parts != nil {
+		if s.resources[i].arn.last.parts != nil {
 			return true
 		}
 	}

@@ -10,25 +10,32 @@ import (
 // IfExists and ForAllValues, and no others.
 func (c *condition) holds(e *evaluation) bool {
 	v := e.values(&c.key)
-	switch {
-	case c.operator.family == ofNull:
-		return c.holdsNull(v)
-	case v.count() == 0 && c.ifExists:
-		return true
-	case v.count() == 0 && c.quantifier == single:
-		return c.operator.negated
-	case c.quantifier != single && v.empty():
-		return c.quantifier == forAll
-	case c.quantifier == forAny, c.quantifier == single && !c.operator.negated:
-		return c.anyMeets(e, v)
+	if c.operator.family == ofNull {
+		return c.holdsNull(&v)
 	}
-	return c.allMeet(e, v)
+	n := v.count()
+	switch {
+	case n == 0 && c.ifExists:
+		return true
+	case c.quantifier != single:
+		if v.empty() {
+			return c.quantifier == forAll
+		}
+	case n == 0:
+		return c.operator.negated
+	case n == 1:
+		return c.meets(e, v.at(0))
+	}
+	if c.quantifier == forAny || c.quantifier == single && !c.operator.negated {
+		return c.anyMeets(e, &v)
+	}
+	return c.allMeet(e, &v)
 }
 
 // holdsNull tells whether the key is there, or is not, as one of the operands wants it. A key whose values are empty
 // counts as not there: it is what Null is to guard against where ForAllValues would be met by nothing.
 // Source: "Set operators for multivalued context keys" in the IAM user guide.
-func (c *condition) holdsNull(v values) bool {
+func (c *condition) holdsNull(v *values) bool {
 	for i := range c.operands {
 		if c.operands[i].truth == v.empty() {
 			return true
@@ -37,7 +44,7 @@ func (c *condition) holdsNull(v values) bool {
 	return false
 }
 
-func (c *condition) anyMeets(e *evaluation, v values) bool {
+func (c *condition) anyMeets(e *evaluation, v *values) bool {
 	for i := range v.count() {
 		if c.meets(e, v.at(i)) {
 			return true
@@ -46,7 +53,7 @@ func (c *condition) anyMeets(e *evaluation, v values) bool {
 	return false
 }
 
-func (c *condition) allMeet(e *evaluation, v values) bool {
+func (c *condition) allMeet(e *evaluation, v *values) bool {
 	for i := range v.count() {
 		if !c.meets(e, v.at(i)) {
 			return false
@@ -167,12 +174,12 @@ func (c *condition) matchesBytes(value string) bool {
 }
 
 func (c *condition) matchesARN(e *evaluation, value string) bool {
-	arn, ok := splitARN(value)
+	a, ok := splitARN(value)
 	if !ok {
 		return false
 	}
 	for i := range c.operands {
-		if matchARN(c.operands[i].arn, e, &arn) {
+		if c.operands[i].arn.match(e, &a) {
 			return true
 		}
 	}

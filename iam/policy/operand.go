@@ -37,7 +37,6 @@ func (d *dialect) operand(op operator, s string) (o operand, err error) {
 
 // arnOperand reads a pattern of ARNs, of which each of the six parts is compared by itself.
 func (d *dialect) arnOperand(s string) (o operand, err error) {
-	syntax := patternSyntax{wildcards: true, variables: d.variables}
 	raw := splitOutsideVariables(s)
 	if s == "*" {
 		raw = []string{"*", "*", "*", "*", "*", "*"}
@@ -45,13 +44,9 @@ func (d *dialect) arnOperand(s string) (o operand, err error) {
 	if len(raw) != 6 || raw[0] != "arn" && s != "*" {
 		return o, &MalformedError{legacy, "value " + quoted(s) + " of a condition is not an ARN"}
 	}
-	o.arn = new([6]pattern)
-	for i, part := range raw {
-		if o.arn[i], err = syntax.compile(part); err != nil {
-			return o, err
-		}
-	}
-	return o, nil
+	p, err := newARNPattern(raw, func(int) patternSyntax { return patternSyntax{wildcards: true, variables: d.variables} })
+	o.arn = &p
+	return o, err
 }
 
 // splitOutsideVariables cuts an ARN pattern at its first five colons that are not within ${}.
@@ -73,8 +68,10 @@ func splitOutsideVariables(s string) []string {
 }
 
 func plainNumber(s string) (float64, bool) {
-	if s == "" || strings.Trim(s, "-0123456789.") != "" { // strconv takes 0x10, 1_0, Inf and NaN too
-		return 0, false
+	for i := range len(s) {
+		if b := s[i]; (b < '0' || b > '9') && b != '-' && b != '.' { // strconv takes 0x10, 1_0, Inf and NaN too
+			return 0, false
+		}
 	}
 	f, err := strconv.ParseFloat(s, 64)
 	return f, err == nil

@@ -166,7 +166,7 @@ var assumeActions = []string{
 // action reads "*" or "vendor:Name" with wildcards in the name; case does not count.
 func (d *dialect) action(s string) (glob, error) {
 	if s == "*" || s == "*:*" {
-		return newGlob([]rune{star}), nil
+		return newGlob(starText), nil
 	}
 	vendor, name, ok := strings.Cut(s, ":")
 	switch {
@@ -207,6 +207,7 @@ func (d *dialect) readResources(m map[string]any, s *statement) error {
 			return err
 		}
 		s.resources = append(s.resources, r)
+		s.dear = s.dear || r.arn.last.parts != nil || r.arn.last.glob.shape == general
 	}
 	return nil
 }

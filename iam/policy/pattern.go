@@ -1,99 +1,23 @@
 package policy
 
-import (
-	"strings"
-	"unicode/utf8"
-)
-
-// glob is a pattern without variables: literal text, * for any text, ? for any one character.
-type glob struct {
-	shape   shape
-	literal string // the text before the first wildcard
-	tokens  []rune // all of it, where the shape is general
-}
-
-type shape uint8
-
-const (
-	exact   shape = iota // literal only
-	prefix               // literal, then one *
-	general              // anything else
-)
-
-// Wildcards as tokens of a glob.
-const (
-	star     rune = -1
-	question rune = -2
-)
-
-func newGlob(tokens []rune) glob {
-	n := 0
-	for n < len(tokens) && tokens[n] >= 0 {
-		n++
-	}
-	g := glob{literal: string(tokens[:n])}
-	switch {
-	case n == len(tokens):
-		g.shape = exact
-	case n == len(tokens)-1 && tokens[n] == star:
-		g.shape = prefix
-	default:
-		g.shape, g.tokens = general, tokens
-	}
-	return g
-}
-
-func (g *glob) match(s string) bool {
-	switch g.shape {
-	case exact:
-		return s == g.literal
-	case prefix:
-		return strings.HasPrefix(s, g.literal)
-	default:
-		return strings.HasPrefix(s, g.literal) && matchTokens(g.tokens, s)
-	}
-}
-
-// matchTokens goes over s once, and back only to the last *: at worst len(tokens) × len(s) steps.
-func matchTokens(tokens []rune, s string) bool {
-	p, back, mark := 0, -1, 0 // place in tokens; token after the last *; place in s that it tried last
-	for i := 0; i < len(s); {
-		r, size := rune(s[i]), 1
-		if r >= utf8.RuneSelf {
-			r, size = utf8.DecodeRuneInString(s[i:])
-		}
-		switch {
-		case p < len(tokens) && tokens[p] == star:
-			p++
-			back, mark = p, i
-		case p < len(tokens) && (tokens[p] == question || tokens[p] == r):
-			p++
-			i += size
-		case back >= 0:
-			_, size = utf8.DecodeRuneInString(s[mark:])
-			mark += size
-			p, i = back, mark
-		default:
-			return false
-		}
-	}
-	for p < len(tokens) && tokens[p] == star {
-		p++
-	}
-	return p == len(tokens)
-}
+import "strings"
 
 // pattern is a glob in which variables may stand. Their values count as literal text.
 type pattern struct {
-	glob  glob // when there are no variables
-	parts []part
+	glob     glob      // when there are no variables
+	parts    []part    // when there are
+	segments []segment // the parts, where there is no ?
 }
 
-// part is a run of tokens, or a variable behind one.
+// part is a piece of a pattern with variables: text, in which wildcards are bytes as in glob, and the variable behind it,
+// if there is one.
 type part struct {
-	tokens   []rune
-	literal  string // the text with which the tokens begin, for a quick no
-	variable bool
+	text     string
+	variable *variable
+}
+
+// variable is what stands in ${}.
+type variable struct {
 	key      key
 	fallback string
 	optional bool // fallback stands for a key without a value
@@ -102,15 +26,13 @@ type part struct {
 // patternSyntax says what a pattern may contain.
 type patternSyntax struct{ wildcards, variables bool }
 
-// compile reads a pattern. ${*}, ${?} and ${$} are those characters themselves.
+// compile reads a pattern, which is UTF-8. ${*}, ${?} and ${$} are those characters themselves.
 func (y patternSyntax) compile(s string) (pattern, error) {
 	var out pattern
-	var run []rune
-	for i := 0; i < len(s); {
+	var run []byte
+	for i := 0; i < len(s); i++ {
 		if !y.variables || !strings.HasPrefix(s[i:], "${") {
-			r, size := utf8.DecodeRuneInString(s[i:])
-			i += size
-			run = append(run, y.token(r))
+			run = append(run, y.token(s[i]))
 			continue
 		}
 		end := strings.IndexByte(s[i:], '}')
@@ -118,52 +40,64 @@ func (y patternSyntax) compile(s string) (pattern, error) {
 			return pattern{}, &MalformedError{legacy, "policy variable in " + quoted(s) + " has no end"}
 		}
 		name := s[i+2 : i+end]
-		i += end + 1
+		i += end
 		if name == "*" || name == "?" || name == "$" {
-			run = append(run, rune(name[0]))
+			run = append(run, name[0])
 			continue
 		}
 		v, err := newVariable(name)
 		if err != nil {
 			return pattern{}, err
 		}
-		v.tokens, v.literal = run, newGlob(run).literal
-		out.parts, run = append(out.parts, v), nil
+		out.parts, run = append(out.parts, part{string(run), v}), nil
 	}
 	if out.parts == nil {
-		return pattern{glob: newGlob(run)}, nil
+		return pattern{glob: newGlob(string(run))}, nil
 	}
-	out.parts = append(out.parts, part{tokens: run})
+	out.parts = append(out.parts, part{text: string(run)})
+	out.segments = newSegments(out.parts)
 	return out, nil
 }
 
-// token is a character of a pattern, or the wildcard that it means.
-func (y patternSyntax) token(r rune) rune {
+// token is a byte of a pattern, or the wildcard that it means.
+func (y patternSyntax) token(b byte) byte {
 	switch {
-	case y.wildcards && r == '*':
+	case y.wildcards && b == '*':
 		return star
-	case y.wildcards && r == '?':
+	case y.wildcards && b == '?':
 		return question
 	}
-	return r
+	return b
 }
 
 // newVariable reads what stands in ${}: a condition key, or a key and a default: aws:username, 'none'.
-func newVariable(s string) (part, error) {
+func newVariable(s string) (*variable, error) {
 	name, fallback, optional := strings.Cut(s, ",")
 	k, ok := newKey(strings.TrimSpace(name))
 	if !ok {
-		return part{}, &MalformedError{legacy, "policy variable ${" + s + "} is not supported"}
+		return nil, &MalformedError{legacy, "policy variable ${" + s + "} is not supported"}
 	}
-	p := part{variable: true, key: k, optional: optional}
+	v := &variable{key: k, optional: optional}
 	if optional {
 		fallback = strings.TrimSpace(fallback)
 		if len(fallback) < 2 || fallback[0] != '\'' || fallback[len(fallback)-1] != '\'' {
-			return part{}, &MalformedError{legacy, "the default of policy variable ${" + s + "} must stand in single quotes"}
+			return nil, &MalformedError{legacy, "the default of policy variable ${" + s + "} must stand in single quotes"}
 		}
-		p.fallback = fallback[1 : len(fallback)-1]
+		v.fallback = fallback[1 : len(fallback)-1]
 	}
-	return p, nil
+	return v, nil
+}
+
+// value is what stands for the variable in this request; ok is false when it has no value, or several.
+func (v *variable) value(e *evaluation) (text string, ok bool) {
+	found := e.values(&v.key)
+	switch found.count() {
+	case 0:
+		return v.fallback, v.optional
+	case 1:
+		return found.at(0), true
+	}
+	return "", false
 }
 
 // match tells whether s matches. A pattern with a variable that has no value, or several, matches nothing.
@@ -172,43 +106,38 @@ func (p *pattern) match(e *evaluation, s string) bool {
 	if p.parts == nil {
 		return p.glob.match(s)
 	}
-	if !strings.HasPrefix(s, p.parts[0].literal) {
-		return false
+	if p.segments != nil {
+		return matchSegments(e, p.segments, s)
 	}
-	var space [128]rune
-	tokens, ok := p.expand(e, space[:0])
-	return ok && matchTokens(tokens, s)
+	var space [256]byte
+	text, ok := p.expand(e, space[:0])
+	return ok && matchBytes(text, s)
 }
 
 // matchFolded is match whatever the case. The pattern has no wildcards.
 func (p *pattern) matchFolded(e *evaluation, s string) bool {
 	if p.parts == nil {
-		return strings.EqualFold(s, p.glob.literal)
+		return strings.EqualFold(s, p.glob.head)
 	}
-	var space [128]rune
-	tokens, ok := p.expand(e, space[:0])
-	return ok && strings.EqualFold(s, string(tokens))
+	var space [256]byte
+	text, ok := p.expand(e, space[:0])
+	return ok && strings.EqualFold(s, string(text))
 }
 
-// expand appends the pattern's tokens, with the values of its variables.
-func (p *pattern) expand(e *evaluation, tokens []rune) (_ []rune, ok bool) {
+// expand appends the pattern's parts, with the values of their variables. A value that is not UTF-8 is like none, for it
+// could be taken for a wildcard.
+func (p *pattern) expand(e *evaluation, text []byte) (_ []byte, ok bool) {
 	for i := range p.parts {
 		part := &p.parts[i]
-		tokens = append(tokens, part.tokens...)
-		if !part.variable {
+		text = append(text, part.text...)
+		if part.variable == nil {
 			continue
 		}
-		v := e.values(&part.key)
-		text := part.fallback
-		switch {
-		case v.count() == 1:
-			text = v.at(0)
-		case v.count() > 1 || !part.optional:
-			return tokens, false
+		value, ok := part.variable.value(e)
+		if !ok || indexWildcard(value) >= 0 {
+			return text, false
 		}
-		for _, r := range text {
-			tokens = append(tokens, r)
-		}
+		text = append(text, value...)
 	}
-	return tokens, true
+	return text, true
 }

@@ -38,6 +38,7 @@ type statement struct {
 	notAction    bool
 	resources    []resource
 	notResource  bool
+	dear         bool // to match the resources is more than to compare texts
 	conditions   []condition
 	start, end   Position
 }

@@ -118,7 +118,8 @@ func newAWSPrincipal(v string) (p principalPattern, ok bool) {
 	case uniqueID(v):
 		return principalPattern{form: ofUniqueID, value: v}, true
 	}
-	arn, ok := splitARN(v)
+	a, ok := splitARN(v)
+	arn := &a.parts
 	if !ok || arn[3] != "" || !isAccount(arn[4]) || strings.ContainsAny(v, "*? ") || !slices.Contains(partitions[:3], arn[1]) {
 		return p, false
 	}
@@ -139,7 +140,8 @@ func newAWSPrincipal(v string) (p principalPattern, ok bool) {
 
 // knownProvider tells whether v names an identity provider: an ARN, or one of those that need none.
 func knownProvider(v string) bool {
-	if arn, ok := splitARN(v); ok {
+	if a, ok := splitARN(v); ok {
+		arn := &a.parts
 		kind, name, _ := strings.Cut(arn[5], "/")
 		return arn[2] == "iam" && arn[3] == "" && isAccount(arn[4]) && (kind == "oidc-provider" || kind == "saml-provider") &&
 			name != "" && !strings.ContainsAny(v, "*? ")

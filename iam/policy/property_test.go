@@ -282,3 +282,42 @@ func agree(t fataler, text, s string) {
 		t.Fatalf("%q on %q: %v", text, s, got)
 	}
 }
+
+// A pattern with variables means what the pattern means in which their values stand as text.
+func TestPatternsWithVariablesAreThoseOfTheirValues(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := world{rt}
+		keys := []string{"aws:username", "s3:prefix", "aws:PrincipalTag/x", "aws:RequestTag/none, 'a*b'"}
+		values := []string{"Alice", w.pick("prefix", "", "a", "ab/", "*", "?"), w.pick("tag", "b", "ab", "a/b", "é"), "a*b"}
+		withVariables, plain := "", ""
+		for range rapid.IntRange(1, 6).Draw(rt, "pieces") {
+			if i := rapid.IntRange(0, 7).Draw(rt, "piece"); i < len(keys) {
+				withVariables += "${" + keys[i] + "}"
+				plain += strings.NewReplacer("*", "${*}", "?", "${?}").Replace(values[i])
+			} else {
+				text := w.pick("text", "a", "b", "/", "*", "?", "a*", "*b", "é", "**")
+				withVariables, plain = withVariables+text, plain+text
+			}
+		}
+		s := rapid.StringOfN(rapid.SampledFrom([]rune("abé/*?Alice")), 0, 12, -1).Draw(rt, "text")
+		if rapid.Bool().Draw(rt, "near") { // what surely matches, or nearly
+			s = strings.NewReplacer("${*}", "*", "${?}", "?", "*", w.pick("star", "", "x", "ab"), "?", "b").Replace(plain)
+		}
+		a := askerOf(t, "alice")
+		r := a.request("s3:ListBucket", "*", map[string][]string{"s3:prefix": {values[1]}, "aws:principaltag/x": {values[2]}})
+		var e evaluation
+		e.init(&Policies{}, r)
+		syntax := patternSyntax{wildcards: true, variables: true}
+		one, err := syntax.compile(withVariables)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		other, err := syntax.compile(plain)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if got, want := one.match(&e, s), other.match(&e, s); got != want {
+			rt.Fatalf("%q on %q: %v, %q: %v", withVariables, s, got, plain, want)
+		}
+	})
+}

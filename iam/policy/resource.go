@@ -5,12 +5,11 @@ import (
 	"strings"
 )
 
-// resource is a pattern of ARNs, matched part by part: a wildcard does not reach from one part of
-// the ARN into the next, but in the last part it crosses slashes and colons.
+// resource is what a statement names in Resource or NotResource.
 type resource struct {
-	any   bool // "*"
-	text  string
-	parts [6]pattern
+	any  bool // "*"
+	text string
+	arn  arnPattern
 }
 
 var partitions = []string{"aws", "aws-cn", "aws-us-gov", "*"}
@@ -33,17 +32,13 @@ func (d *dialect) resource(s string) (resource, error) {
 	if d.kind == Resource && raw[2] != "s3" {
 		return resource{}, &MalformedError{"Policy has invalid resource", s}
 	}
-	out := resource{text: s}
-	for i, part := range raw {
-		syntax := patternSyntax{wildcards: true, variables: d.variables && i == 5}
-		if i < 5 && strings.Contains(part, "${") {
-			return resource{}, &MalformedError{legacy, "policy variables are not allowed in this part of resource " + quoted(s)}
-		}
-		if out.parts[i], err = syntax.compile(part); err != nil {
-			return resource{}, err
-		}
+	if strings.Contains(strings.Join(raw[:5], ""), "${") {
+		return resource{}, &MalformedError{legacy, "policy variables are not allowed in this part of resource " + quoted(s)}
 	}
-	return out, nil
+	pattern, err := newARNPattern(raw, func(i int) patternSyntax {
+		return patternSyntax{wildcards: true, variables: d.variables && i == 5}
+	})
+	return resource{text: s, arn: pattern}, err
 }
 
 // arnParts cuts the ARN of a resource into its six parts. Of a short one the rest is "*".
@@ -75,31 +70,5 @@ func arnParts(s string) ([]string, error) {
 }
 
 func (r *resource) match(e *evaluation) bool {
-	if r.any {
-		return true
-	}
-	return e.isARN && matchARN(&r.parts, e, &e.arn)
-}
-
-func matchARN(parts *[6]pattern, e *evaluation, arn *[6]string) bool {
-	for i := 5; i >= 0; i-- { // the last part tells resources apart soonest
-		if !parts[i].match(e, arn[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-// splitARN cuts an ARN into its six parts; the last keeps its colons.
-func splitARN(s string) (parts [6]string, ok bool) {
-	if !strings.HasPrefix(s, "arn:") {
-		return parts, false
-	}
-	for i := range 5 {
-		if parts[i], s, ok = strings.Cut(s, ":"); !ok {
-			return parts, false
-		}
-	}
-	parts[5] = s
-	return parts, true
+	return r.any || e.isARN && r.arn.match(e, &e.arn)
 }

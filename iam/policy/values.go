@@ -45,7 +45,10 @@ func (v *values) empty() bool {
 // values are the request's values of a condition key.
 func (e *evaluation) values(k *key) values {
 	if k.slot == 0 {
-		return e.named(k)
+		if e.named.name != k.name {
+			e.named.name, e.named.values = k.name, e.byForm(k)
+		}
+		return e.named.values
 	}
 	if at := e.slots[k.slot]; at > 0 {
 		return e.cached[at-1]
@@ -59,8 +62,8 @@ func (e *evaluation) values(k *key) values {
 	return v
 }
 
-// named are the values of a key that is known by its form only.
-func (e *evaluation) named(k *key) values {
+// byForm are the values of a key that is known by its form only.
+func (e *evaluation) byForm(k *key) values {
 	if list, ok := e.Context[k.name]; ok {
 		return values{list: list}
 	}
