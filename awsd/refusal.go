@@ -39,7 +39,7 @@ func internalError(api *protocol.API) *protocol.Error {
 }
 
 func errMalformedForm() *protocol.Error {
-	return protocol.Errorf(http.StatusBadRequest, "MalformedQueryString", "The query string contains a syntax error.")
+	return protocol.Errorf(http.StatusNotFound, "MalformedQueryString", "The query string contains a syntax error.")
 }
 
 func errPostPolicy() *protocol.Error {

@@ -44,7 +44,7 @@ var resources = []resource{
 	{"snap", "snapshot", codeInvalid, "InvalidSnapshot.NotFound", "snapshot", strings.Replace(valueExpected, "NAME", "snapshotId", 1)},
 	{"ami", "image id", "InvalidAMIID.Malformed", "InvalidAMIID.NotFound", "image", invalidExpected},
 	{"vpc", "vpc ID", "InvalidVpcID.Malformed", "InvalidVpcID.NotFound", "vpc", invalidID},
-	{"subnet", "subnet ID", "InvalidSubnetID.Malformed", "InvalidSubnetID.NotFound", "subnet", invalidID},
+	{"subnet", "subnet ID", "InvalidSubnetId.Malformed", "InvalidSubnetID.NotFound", "subnet", invalidID},
 	{"sg", "security group", "InvalidGroupId.Malformed", "InvalidGroup.NotFound", "security-group", invalidExpected},
 	{"eni", "networkInterface ID", "InvalidNetworkInterfaceId.Malformed", "InvalidNetworkInterfaceID.NotFound", "network-interface", invalidExpected},
 	{"key", "key pair", "InvalidKeyPair.NotFound", "InvalidKeyPair.NotFound", "key-pair", "The key pair 'ID' does not exist"},

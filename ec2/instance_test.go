@@ -241,7 +241,7 @@ func TestBadLaunchesAreRefusedInTheWordsOfEC2(t *testing.T) {
 		{"zone", "InvalidParameterValue", func(in *sdk.RunInstancesInput) {
 			in.Placement = &types.Placement{AvailabilityZone: str("us-test-1z")}
 		}},
-		{"malformed subnet", "InvalidSubnetID.Malformed", func(in *sdk.RunInstancesInput) { in.SubnetId = str("subnet") }},
+		{"malformed subnet", "InvalidSubnetId.Malformed", func(in *sdk.RunInstancesInput) { in.SubnetId = str("subnet") }},
 		{"unknown subnet", "InvalidSubnetID.NotFound", func(in *sdk.RunInstancesInput) { in.SubnetId = str("subnet-00000000") }},
 		{"malformed group", "InvalidGroupId.Malformed", func(in *sdk.RunInstancesInput) { in.SecurityGroupIds = []string{"x"} }},
 		{"unknown group", "InvalidGroup.NotFound", func(in *sdk.RunInstancesInput) { in.SecurityGroupIds = []string{"sg-00000000"} }},

@@ -11,7 +11,7 @@ import (
 
 // quotaFaults are EC2's answers to what an account's quotas do not allow; LIMIT stands for the quota.
 // Source: "Error codes for the Amazon EC2 API".
-var quotaFaults = map[string][2]string{
+var quotaFaults = map[string]struct{ code, words string }{
 	fsm.QuotaInstances: {"InstanceLimitExceeded", "You have requested more instances than your current instance limit of LIMIT allows."},
 	fsm.QuotaVCPUs: {"VcpuLimitExceeded", "You have requested more vCPU capacity than your current vCPU limit of LIMIT allows " +
 		"for the instance bucket that the specified instance type belongs to."},
@@ -38,9 +38,9 @@ func overQuota(err error) *protocol.Error {
 		return nil
 	}
 	name, limit, _ := strings.Cut(rest, ": ")
-	words, ok := quotaFaults[name]
+	fault, ok := quotaFaults[name]
 	if !ok {
 		return nil
 	}
-	return protocol.Errorf(http.StatusBadRequest, words[0], "%s Ask the operator of this region for more.", strings.ReplaceAll(words[1], "LIMIT", limit))
+	return protocol.Errorf(http.StatusBadRequest, fault.code, "%s Ask the operator of this region for more.", strings.ReplaceAll(fault.words, "LIMIT", limit))
 }

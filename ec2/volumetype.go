@@ -155,7 +155,7 @@ func (s *Service) placeVolume(x *fsm.Volume, first fsm.NodeID) error {
 		}
 	}
 	if alive == 0 || 2*alive <= len(x.Replicas) {
-		return protocol.Errorf(503, "InsufficientVolumeCapacity",
+		return protocol.Errorf(500, "InsufficientVolumeCapacity",
 			"Too few of the cluster's nodes that keep volumes are reachable: %d of the %d that a volume needs. Try again; an operator sees more with hive status.",
 			alive, len(x.Replicas)/2+1)
 	}

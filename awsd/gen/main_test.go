@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"hive/awsd/catalogue"
 )
 
 func TestTheGeneratedFilesAreUpToDate(t *testing.T) {
@@ -75,6 +77,40 @@ func TestQueryNamesFollowTheProtocol(t *testing.T) {
 		tab := &table{service: service{protocol: c.protocol}}
 		if got := tab.queryName(named(c.traits)); got != c.want {
 			t.Errorf("%s %s: got %s, want %s", c.protocol, c.traits, got, c.want)
+		}
+	}
+}
+
+func TestEveryErrorOfEveryModelIsInTheCatalogue(t *testing.T) {
+	c, err := catalogue.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range services {
+		m, err := readModel(s.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id, shape := range m.Shapes {
+			if !shape.Traits.has("error") {
+				continue
+			}
+			code, status := local(id), 0
+			var query struct{ Code string }
+			if raw, ok := shape.Traits["aws.protocols#awsQueryError"]; ok {
+				if err := json.Unmarshal(raw, &query); err != nil {
+					t.Fatal(err)
+				}
+				code = query.Code
+			}
+			if raw, ok := shape.Traits["smithy.api#httpError"]; ok {
+				if err := json.Unmarshal(raw, &status); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if e, ok := c.Lookup(s.name, code); !ok || status != 0 && e.Status != status {
+				t.Errorf("%s %s: the catalogue has status %d, the model %d", s.name, code, e.Status, status)
+			}
 		}
 	}
 }
