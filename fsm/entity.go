@@ -236,6 +236,18 @@ func EntityByID(v *View, account AccountID, id EntityID) (Entity, bool) {
 	return Entity{}, false
 }
 
+// EntityByARN is what all kinds of entity have of the one with exactly that ARN, its path included, in any account.
+func EntityByARN(v *View, arn string) (Entity, bool) {
+	rest, ok := strings.CutPrefix(arn, "arn:aws:iam::")
+	account, rest, cut := strings.Cut(rest, ":")
+	kind, _, slash := strings.Cut(rest, "/")
+	if !ok || !cut || !slash {
+		return Entity{}, false
+	}
+	e, ok := EntityByName(v, AccountID(account), EntityKind(kind), arn[strings.LastIndexByte(arn, '/')+1:])
+	return e, ok && e.ARN() == arn
+}
+
 func head[V entityRecord](rec V, ok bool) (Entity, bool) { return rec.Entity(), ok }
 
 // entityKinds are the commands on groups, roles, instance profiles and managed policies.

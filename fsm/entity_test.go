@@ -58,12 +58,20 @@ func TestEntitiesAreFoundByNameInAnyCaseAndByID(t *testing.T) {
 			if _, ok := fsm.EntityByName(v, accountB, kind, name); ok {
 				t.Errorf("the other account has the %s", kind)
 			}
+			if same, ok := fsm.EntityByARN(v, e.ARN()); !ok || same != e {
+				t.Errorf("%s by ARN: %+v, %v", kind, same, ok)
+			}
 			if want := "arn:aws:iam::111111111111:" + string(kind) + e.Path + e.Name; e.ARN() != want {
 				t.Errorf("%s, want %s", e.ARN(), want)
 			}
 		})
 	}
 	g.view(func(v *fsm.View) {
+		for _, arn := range []string{"", "arn", "arn:aws:iam::111111111111:root", "arn:aws:iam::111111111111:user/", "arn:aws:iam::111111111111:user/x/alice", "arn:aws:iam::222222222222:user/alice"} {
+			if e, ok := fsm.EntityByARN(v, arn); ok {
+				t.Errorf("%q is %+v", arn, e)
+			}
+		}
 		if _, ok := fsm.InstanceProfileByARN(v, accountA, "arn:aws:iam::111111111111:instance-profile/p/Web"); !ok {
 			t.Error("no profile of that ARN")
 		}

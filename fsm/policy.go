@@ -33,11 +33,11 @@ type policyUse struct {
 }
 
 var (
-	inlinePolicies = Table[pairKey, InlinePolicy]{Name: "iam-inline-policy", Watch: watchPair[InlinePolicy]("Inline Policy")}  // of an entity, by name
+	inlinePolicies = Table[pairKey, InlinePolicy]{Name: "iam-inline-policy", Watch: watchPair[InlinePolicy]("Inline Policy")}          // of an entity, by name
 	attachments    = Table[pairKey, PolicyAttachment]{Name: "iam-attachment", Watch: watchPair[PolicyAttachment]("Policy Attachment")} // of an entity, by ARN
-	attachedTo     = Table[pairKey, membership]{Name: "iam-attached-to"}      // of an ARN, by entity
-	boundaryOf     = Table[pairKey, membership]{Name: "iam-boundary-of"}      // of an ARN, by entity
-	policyUses     = Table[pairKey, policyUse]{Name: "iam-policy-use"}        // of an ARN, under nothing
+	attachedTo     = Table[pairKey, membership]{Name: "iam-attached-to"}                                                               // of an ARN, by entity
+	boundaryOf     = Table[pairKey, membership]{Name: "iam-boundary-of"}                                                               // of an ARN, by entity
+	policyUses     = Table[pairKey, policyUse]{Name: "iam-policy-use"}                                                                 // of an ARN, under nothing
 )
 
 // InlinePolicyOf is an entity's inline policy of that name.

@@ -48,13 +48,14 @@ func optional(s string) *string {
 	return &s
 }
 
+// boundaryType is what AWS answers; the model's own enum has another word.
+const boundaryType types.PermissionsBoundaryAttachmentType = "Policy"
+
 func boundaryOut(arn string) *types.AttachedPermissionsBoundary {
 	if arn == "" {
 		return nil
 	}
-	return &types.AttachedPermissionsBoundary{
-		PermissionsBoundaryArn: aws.String(arn), PermissionsBoundaryType: types.PermissionsBoundaryAttachmentTypePolicy,
-	}
+	return &types.AttachedPermissionsBoundary{PermissionsBoundaryArn: aws.String(arn), PermissionsBoundaryType: boundaryType}
 }
 
 // roleIn is the role of the caller's account that a request names.
@@ -67,22 +68,38 @@ func roleIn(v *fsm.View, c *principal.Caller, name *string) (fsm.Role, error) {
 	return role, nil
 }
 
-// trustPolicy is the value of a parameter that must be a trust policy.
-func trustPolicy(doc *string, parameter string) (string, error) {
-	text, err := required(doc, parameter, maxDocument)
-	if err != nil {
-		return "", err
-	}
-	return text, checkPolicy(text, policy.Trust)
-}
-
 // checkPolicy refuses a document that would not be enforced as it stands.
 func checkPolicy(doc string, kind policy.Kind) error {
-	_, err := policy.Parse([]byte(doc), kind)
-	if bad := (*policy.MalformedError)(nil); errors.As(err, &bad) {
-		return malformedPolicy(bad.Message)
-	}
+	_, err := readPolicy(doc, kind)
 	return err
+}
+
+func readPolicy(doc string, kind policy.Kind) (*policy.Document, error) {
+	read, err := policy.Parse([]byte(doc), kind)
+	if bad := (*policy.MalformedError)(nil); errors.As(err, &bad) {
+		return nil, malformedPolicy(bad.Message)
+	}
+	return read, err
+}
+
+// checkTrust refuses a trust policy that would not be enforced as it stands, and one that names a user or role that an
+// account of this cluster does not have.
+func checkTrust(v *fsm.View, doc string) error {
+	read, err := readPolicy(doc, policy.Trust)
+	if err != nil {
+		return err
+	}
+	for _, p := range read.Principals() {
+		parts := strings.SplitN(p.Value, ":", 6)
+		if p.Kind != "AWS" || len(parts) < 6 || parts[2] != "iam" || parts[5] == "root" {
+			continue
+		}
+		_, here := fsm.AccountOf(v, fsm.AccountID(parts[4]))
+		if _, ok := fsm.EntityByARN(v, p.Value); here && !ok {
+			return malformedPolicy(`Invalid principal in policy: "AWS":"` + p.Value + `"`)
+		}
+	}
+	return nil
 }
 
 func validDescription(value *string) (string, error) {
@@ -120,6 +137,9 @@ func (s *Service) CreateRole(ctx context.Context, c *principal.Caller, in *awsia
 	}
 	role.Account, role.ID, role.Created = fsm.AccountID(c.Account), fsm.EntityID(id), s.cfg.Clock().Unix()
 	err = s.decide(ctx, c, role.Name, func(v *fsm.View) (fsm.Command, error) {
+		if err := checkTrust(v, role.Trust); err != nil {
+			return nil, err
+		}
 		role.Boundary, err = boundaryIn(v, c, in.PermissionsBoundary)
 		return &fsm.CreateRole{Role: role}, err
 	})
@@ -151,7 +171,7 @@ func newRole(in *awsiam.CreateRoleInput) (role fsm.Role, err error) {
 	if role.Tags, err = anyCase.valid(in.Tags); err != nil {
 		return role, err
 	}
-	role.Trust, err = trustPolicy(in.AssumeRolePolicyDocument, "assumeRolePolicyDocument")
+	role.Trust, err = required(in.AssumeRolePolicyDocument, "assumeRolePolicyDocument", maxDocument)
 	return role, err
 }
 
@@ -258,11 +278,16 @@ func (s *Service) UpdateRoleDescription(ctx context.Context, c *principal.Caller
 // UpdateAssumeRolePolicy replaces a role's trust policy. Errors: MalformedPolicyDocument, LimitExceeded, NoSuchEntity,
 // UnmodifiableEntity.
 func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, c *principal.Caller, in *awsiam.UpdateAssumeRolePolicyInput) (*awsiam.UpdateAssumeRolePolicyOutput, error) {
-	return done[awsiam.UpdateAssumeRolePolicyOutput](s.changeRole(ctx, c, in.RoleName, func(_ *fsm.View, r *fsm.Role) (err error) {
-		if err = own(*r); err == nil {
-			r.Trust, err = trustPolicy(in.PolicyDocument, "policyDocument")
+	doc, err := required(in.PolicyDocument, "policyDocument", maxDocument)
+	if err != nil {
+		return nil, err
+	}
+	return done[awsiam.UpdateAssumeRolePolicyOutput](s.changeRole(ctx, c, in.RoleName, func(v *fsm.View, r *fsm.Role) error {
+		if err := own(*r); err != nil {
+			return err
 		}
-		return err
+		r.Trust = doc
+		return checkTrust(v, doc)
 	}))
 }
 

@@ -55,10 +55,14 @@ func (s *Service) CreateUser(ctx context.Context, c *principal.Caller, in *awsia
 	user := fsm.User{
 		Account: fsm.AccountID(c.Account), ID: fsm.EntityID(id), Name: name, Path: path, Created: s.cfg.Clock().Unix(), Tags: tags,
 	}
-	err = s.decide(ctx, c, name, func(v *fsm.View) (fsm.Command, error) {
-		user.Boundary, err = boundaryIn(v, c, in.PermissionsBoundary)
-		return &fsm.CreateUser{User: user}, err
-	})
+	if in.PermissionsBoundary == nil {
+		err = s.propose(ctx, c, &fsm.CreateUser{User: user}, name) // there is nothing to read first
+	} else {
+		err = s.decide(ctx, c, name, func(v *fsm.View) (fsm.Command, error) {
+			user.Boundary, err = boundaryIn(v, c, in.PermissionsBoundary)
+			return &fsm.CreateUser{User: user}, err
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +93,9 @@ func (s *Service) GetUser(ctx context.Context, c *principal.Caller, in *awsiam.G
 	}
 	name := in.UserName
 	if name == nil {
+		if err := mustBeUser(c); err != nil {
+			return nil, err
+		}
 		name = &c.UserName
 	}
 	user, err := s.user(ctx, c, name)
