@@ -108,15 +108,3 @@ func (e *evaluation) ownsPolicy() bool {
 	}
 	return false
 }
-
-// Evaluate decides by identity-based policies alone, of a caller that is not taken for root.
-func Evaluate(docs []*Document, r *Request) Decision {
-	var e evaluation
-	e.init(&Policies{}, r)
-	v := e.judge(docs)
-	d := Decision{Document: -1, Identity: v.effect}
-	if v.effect == ImplicitDeny {
-		return d.refused(IdentityPolicy)
-	}
-	return d.by(&v, IdentityPolicy)
-}

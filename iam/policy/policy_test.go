@@ -3,36 +3,30 @@ package policy
 import (
 	"strings"
 	"testing"
-
-	"hive/iam/principal"
 )
 
 // ask evaluates one document for Alice.
 func ask(t testing.TB, doc, action, resource string, context map[string][]string) Effect {
 	t.Helper()
-	return Evaluate([]*Document{parse(t, doc, Identity)}, &Request{
+	return Decide(&Policies{Identity: []*Document{parse(t, doc, Identity)}}, &Request{
 		Action: action, Resource: resource, Caller: alice(), Now: now, Context: context,
 	}).Effect
 }
 
 func TestVariableWithoutValueIsLikeNothing(t *testing.T) {
-	root := &principal.Caller{Account: "123456789012", UserID: "123456789012", Root: true}
 	for _, c := range []struct {
 		statement string
 		want      Effect
 	}{
-		{`{"Effect":"Allow","Action":"*","NotResource":"arn:aws:s3:::b/${aws:username}"}`, Allow},
-		{`{"Effect":"Deny","Action":"*","NotResource":"arn:aws:s3:::b/${aws:username}"}`, ExplicitDeny},
-		{`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${aws:username}"}`, ImplicitDeny},
-		{`{"Effect":"Allow","Action":"*","Resource":["arn:aws:s3:::b/${aws:username}","*"]}`, Allow},
-		{`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:userid":"${aws:username}"}}}`, ExplicitDeny},
-		{`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:userid":"${aws:username}"}}}`, Allow},
+		{`{"Effect":"Allow","Action":"*","NotResource":"arn:aws:s3:::b/${aws:PrincipalTag/none}"}`, Allow},
+		{`{"Effect":"Deny","Action":"*","NotResource":"arn:aws:s3:::b/${aws:PrincipalTag/none}"}`, ExplicitDeny},
+		{`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${aws:PrincipalTag/none}"}`, ImplicitDeny},
+		{`{"Effect":"Allow","Action":"*","Resource":["arn:aws:s3:::b/${aws:PrincipalTag/none}","*"]}`, Allow},
+		{`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:userid":"${aws:PrincipalTag/none}"}}}`, ExplicitDeny},
+		{`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:userid":"${aws:PrincipalTag/none}"}}}`, Allow},
 	} {
-		got := Evaluate([]*Document{parse(t, document(c.statement), Identity)}, &Request{
-			Action: "s3:GetObject", Resource: "arn:aws:s3:::b/", Caller: root, Now: now,
-		})
-		if got.Effect != c.want {
-			t.Errorf("%s: %v", c.statement, got.Effect)
+		if got := ask(t, document(c.statement), "s3:GetObject", "arn:aws:s3:::b/", nil); got != c.want {
+			t.Errorf("%s: %v", c.statement, got)
 		}
 	}
 }
@@ -82,7 +76,7 @@ func TestDenyWinsAndTheDecisionNamesItsStatement(t *testing.T) {
 		{docs(deny), "s3:GetObject", other, decided{ImplicitDeny, -1, ""}},
 		{docs(allow, allow), "s3:GetObject", other, decided{Allow, 0, "Open"}},
 	} {
-		got := Evaluate(c.docs, &Request{Action: c.action, Resource: c.resource, Caller: alice(), Now: now})
+		got := Decide(&Policies{Identity: c.docs}, &Request{Action: c.action, Resource: c.resource, Caller: alice(), Now: now})
 		if (decided{got.Effect, got.Document, got.Statement}) != c.want {
 			t.Errorf("%s on %s: %+v, want %+v", c.action, c.resource, got, c.want)
 		}
