@@ -2,10 +2,14 @@ package fsm
 
 import "strings"
 
-// MaxSAMLProviders is AWS's quota of SAML providers of an account.
-const MaxSAMLProviders = 100
+// AWS's quotas of SAML providers of an account, and of a provider's private keys.
+const (
+	MaxSAMLProviders = 100
+	MaxSAMLKeys      = 2
+)
 
-const maxSAMLMetadata = 10_000_000 // AWS's limit of characters
+// maxSAMLMetadata is less than AWS takes (10,000,000 characters): a record goes through the log of every node.
+const maxSAMLMetadata = 2 << 20
 
 // SAMLProvider is a SAML identity provider of an account.
 type SAMLProvider struct {
@@ -80,8 +84,14 @@ func (c *PutSAMLProvider) Kind() Kind { return 258 }
 // (ErrNotFound) or was changed since (ErrConflict), and one provider too many (ErrLimit).
 func (c *PutSAMLProvider) Check(v *View) error {
 	p := c.Provider
-	if !p.Account.Valid() || !validIAM(p.Name, maxIAMName) || p.Metadata == "" || len(p.Metadata) > maxSAMLMetadata || len(p.Keys) > 2 {
+	if !p.Account.Valid() || !validIAM(p.Name, maxIAMName) || p.Metadata == "" {
 		return Errorf(ErrInvalid, p.resource())
+	}
+	if len(p.Metadata) > maxSAMLMetadata {
+		return Errorf(ErrLimit, "quota/SAMLMetadataSize: %d", maxSAMLMetadata)
+	}
+	if len(p.Keys) > MaxSAMLKeys {
+		return Errorf(ErrLimit, "quota/PrivateKeysPerSAMLProvider: %d", MaxSAMLKeys)
 	}
 	if !accounts.Has(v, p.Account) {
 		return Errorf(ErrNotFound, "account/"+string(p.Account))

@@ -31,7 +31,16 @@ var recordOperations = []string{
 	"UpdateAccountPasswordPolicy", "GetAccountPasswordPolicy", "DeleteAccountPasswordPolicy",
 	"CreateVirtualMFADevice", "DeleteVirtualMFADevice", "ListVirtualMFADevices", "EnableMFADevice", "DeactivateMFADevice",
 	"ResyncMFADevice", "GetMFADevice", "ListMFADevices", "TagMFADevice", "UntagMFADevice", "ListMFADeviceTags",
-	"GetAccountSummary", "GenerateCredentialReport", "GetCredentialReport",
+	"GetAccountSummary", "GenerateCredentialReport", "GetCredentialReport", "GetAccountAuthorizationDetails",
+	"CreateServiceLinkedRole", "DeleteServiceLinkedRole", "GetServiceLinkedRoleDeletionStatus",
+	"UploadSSHPublicKey", "GetSSHPublicKey", "UpdateSSHPublicKey", "DeleteSSHPublicKey", "ListSSHPublicKeys",
+	"UploadSigningCertificate", "UpdateSigningCertificate", "DeleteSigningCertificate", "ListSigningCertificates",
+	"UploadServerCertificate", "GetServerCertificate", "ListServerCertificates", "UpdateServerCertificate", "DeleteServerCertificate",
+	"TagServerCertificate", "UntagServerCertificate", "ListServerCertificateTags",
+	"CreateSAMLProvider", "UpdateSAMLProvider", "GetSAMLProvider", "ListSAMLProviders", "DeleteSAMLProvider",
+	"TagSAMLProvider", "UntagSAMLProvider", "ListSAMLProviderTags",
+	"CreateServiceSpecificCredential", "ListServiceSpecificCredentials", "ResetServiceSpecificCredential",
+	"UpdateServiceSpecificCredential", "DeleteServiceSpecificCredential",
 	"SimulatePrincipalPolicy", "SimulateCustomPolicy", "GetContextKeysForCustomPolicy", "GetContextKeysForPrincipalPolicy",
 }
 
