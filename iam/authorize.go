@@ -51,7 +51,7 @@ func (a *Authorizer) Authorize(ctx context.Context, c *principal.Caller, need []
 	}
 	for _, n := range ask.need {
 		if foreign(c, n.Resource) {
-			return a.denied(&refused{c, ask.service, n, policy.Decision{Cause: policy.ResourcePolicy}})
+			return a.denied(&refused{caller: c, service: ask.service, need: n, decision: policy.Decision{Cause: policy.ResourcePolicy}})
 		}
 	}
 	if c.Root || len(ask.need) == 0 {
@@ -134,12 +134,19 @@ func (a *Authorizer) decide(ask *question) error {
 	}
 	now := a.clock()
 	for _, n := range ask.need {
-		decision := policy.Decide(&have.policies, &policy.Request{
+		request := policy.Request{
 			Action: n.Action, Resource: n.Resource, Caller: c, Now: now, Context: have.context(n.Context),
-		})
-		if decision.Effect != policy.Allow {
-			return a.denied(&refused{c, ask.service, n, decision})
 		}
+		decision := policy.Decide(&have.policies, &request)
+		if decision.Effect == policy.Allow {
+			continue
+		}
+		no := &refused{caller: c, service: ask.service, need: n, decision: decision}
+		if ask.service == "ec2" {
+			_, why := policy.Explain(&have.policies, &request)
+			no.matched = why.Matched
+		}
+		return a.denied(no)
 	}
 	return nil
 }

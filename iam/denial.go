@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"hive/awsd/protocol"
@@ -26,24 +27,33 @@ type refused struct {
 	service  string // whose operation it is, and whose words the denial has
 	need     protocol.Access
 	decision policy.Decision
+	matched  []policy.Match // statements that apply, where the denial is to be explained
 }
 
 // denied is the one place that words a denial, which services do differently.
 func (a *Authorizer) denied(r *refused) error {
-	code, form := codeDenied, "User: %s is not authorized to perform: %s on resource: %s %s"
+	code, on, text := codeDenied, " on resource: "+r.need.Resource, ""
 	switch r.service {
+	case "iam", "sts":
+	case "s3":
+		on = " on resource: " + strconv.Quote(r.need.Resource)
 	case "ec2":
+		code, text = "UnauthorizedOperation", "You are not authorized to perform this operation. "
+	default: // the services that speak JSON
+		code = "AccessDeniedException"
+	}
+	if r.need.Resource == "*" && r.service != "iam" && r.service != "sts" {
+		on = ""
+	}
+	text += "User: " + r.caller.ARN + " is not authorized to perform: " + r.need.Action + on + " " + r.why()
+	if r.service == "ec2" {
 		encoded, err := a.encode(r)
 		if err != nil {
 			return err
 		}
-		code, form = "UnauthorizedOperation", "You are not authorized to perform this operation. "+form+". Encoded authorization failure message: "+encoded
-	case "ebs", "cloudtrail", "tag":
-		code = "AccessDeniedException"
-	case "s3":
-		form = "User: %s is not authorized to perform: %s on resource: %q %s"
+		text += ". Encoded authorization failure message: " + encoded
 	}
-	return protocol.Errorf(http.StatusForbidden, code, form, r.caller.ARN, r.need.Action, r.need.Resource, r.why())
+	return protocol.Errorf(http.StatusForbidden, code, "%s", text)
 }
 
 // policyNames are what AWS calls the kinds of policy in its denials. Source: "Troubleshoot access denied error messages"
@@ -125,9 +135,13 @@ func (r *refused) message() message {
 	m.ExplicitDeny = r.decision.Effect == policy.ExplicitDeny
 	m.Matched.Items, m.Failures.Items = []messageStatement{}, []messageValue{}
 	none := items[messageValue]{[]messageValue{}}
-	if m.ExplicitDeny {
+	for _, match := range r.matched[:min(len(r.matched), maxShownValues)] {
+		effect := "ALLOW"
+		if match.Effect == policy.ExplicitDeny {
+			effect = "DENY"
+		}
 		m.Matched.Items = append(m.Matched.Items, messageStatement{
-			StatementID: r.decision.Statement, Effect: "DENY", Principals: items[messageValue]{[]messageValue{{r.caller.UserID}}},
+			StatementID: match.Statement, Effect: effect, Principals: items[messageValue]{[]messageValue{{r.caller.UserID}}},
 			Groups: none, Actions: items[messageValue]{[]messageValue{{r.need.Action}}},
 			Resources: items[messageValue]{[]messageValue{{r.need.Resource}}}, Conditions: none,
 		})

@@ -309,7 +309,10 @@ func TestDenialOfEC2IsDecodedByItsAccountAlone(t *testing.T) {
 	got := ok(w.stsOf(w.root[home]).DecodeAuthorizationMessage(ctx, decode))(t)
 	var shown struct {
 		Allowed, ExplicitDeny bool
-		Context               struct {
+		MatchedStatements     struct {
+			Items []struct{ StatementID, Effect string }
+		}
+		Context struct {
 			Principal        struct{ ID, Name, ARN string }
 			Action, Resource string
 			Conditions       struct {
@@ -331,6 +334,9 @@ func TestDenialOfEC2IsDecodedByItsAccountAlone(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	c := shown.Context
+	if m := shown.MatchedStatements.Items; len(m) != 1 || m[0].StatementID != "No" || m[0].Effect != "DENY" {
+		t.Errorf("%s", *got.DecodedMessage)
+	}
 	if shown.Allowed || !shown.ExplicitDeny || c.Principal.Name != "alice" || c.Action != need.Action || c.Resource != need.Resource ||
 		len(c.Conditions.Items) != 1 || c.Conditions.Items[0].Values.Items[0].Value != "eu-north-1" {
 		t.Errorf("%s", *got.DecodedMessage)
