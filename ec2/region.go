@@ -31,6 +31,14 @@ func (s *Service) ZoneID(zone string) string { return zoneID(s.cfg.Region, zone)
 // endpoint is the name under which AWS has the service of a region.
 func (s *Service) endpoint() string { return "ec2." + s.cfg.Region + ".amazonaws.com" }
 
+func (s *Service) regionFilters() filterTable[string] {
+	return filterTable[string]{names: map[string]func(string) []string{
+		"endpoint":      func(string) []string { return one(s.endpoint()) },
+		"opt-in-status": func(string) []string { return one(optInNotRequired) },
+		"region-name":   func(name string) []string { return one(name) },
+	}}
+}
+
 // DescribeRegions tells of the one region that the cluster is.
 func (s *Service) DescribeRegions(ctx context.Context, c *principal.Caller, in *sdk.DescribeRegionsInput) (*sdk.DescribeRegionsOutput, error) {
 	for _, name := range in.RegionNames {
@@ -40,12 +48,8 @@ func (s *Service) DescribeRegions(ctx context.Context, c *principal.Caller, in *
 	}
 	rows, _, err := list(ctx, s, c, listing[string]{
 		op: "DescribeRegions", in: in, filters: in.Filters, dry: in.DryRun, order: func(name string) string { return name },
-		table: filterTable[string]{names: map[string]func(string) []string{
-			"endpoint":      func(string) []string { return one(s.endpoint()) },
-			"opt-in-status": func(string) []string { return one(optInNotRequired) },
-			"region-name":   func(name string) []string { return one(name) },
-		}},
-		rows: func(*fsm.View) ([]string, error) { return []string{s.cfg.Region}, nil },
+		table: s.regionFilters(),
+		rows:  func(*fsm.View) ([]string, error) { return []string{s.cfg.Region}, nil },
 	})
 	if err != nil {
 		return nil, err
