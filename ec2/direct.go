@@ -75,33 +75,6 @@ func noSnapshot(id string) *protocol.Error {
 	return e
 }
 
-// Access is what a caller must be permitted for an operation of the EBS direct APIs.
-func (d *Direct) Access(_ *principal.Caller, op string, input any) []protocol.Access {
-	var ids []*string
-	switch in := input.(type) {
-	case *ebs.PutSnapshotBlockInput:
-		ids = []*string{in.SnapshotId}
-	case *ebs.CompleteSnapshotInput:
-		ids = []*string{in.SnapshotId}
-	case *ebs.GetSnapshotBlockInput:
-		ids = []*string{in.SnapshotId}
-	case *ebs.ListSnapshotBlocksInput:
-		ids = []*string{in.SnapshotId}
-	case *ebs.ListChangedBlocksInput:
-		ids = []*string{in.SecondSnapshotId}
-		if in.FirstSnapshotId != nil {
-			ids = append(ids, in.FirstSnapshotId)
-		}
-	default:
-		return []protocol.Access{{Action: "ebs:" + op, Resource: "arn:aws:ec2:" + d.s.cfg.Region + "::snapshot/*"}}
-	}
-	var out []protocol.Access
-	for _, id := range ids {
-		out = append(out, protocol.Access{Action: "ebs:" + op, Resource: "arn:aws:ec2:" + d.s.cfg.Region + "::snapshot/" + aws.ToString(id)})
-	}
-	return out
-}
-
 // snapshot is the caller's snapshot of an id in a state. The state at hand is asked first: an id that was told to the
 // caller is most often there.
 func (d *Direct) snapshot(ctx context.Context, c *principal.Caller, id *string, state string) (fsm.Snapshot, error) {

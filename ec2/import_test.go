@@ -17,6 +17,7 @@ import (
 
 	"hive/awsd/protocol"
 	"hive/fsm"
+	"hive/iam/actions"
 )
 
 // importRig is a storageRig whose node imports objects of one bucket, which hold raw disks.
@@ -312,7 +313,7 @@ func TestAWrongImportIsRefusedInAWSsWords(t *testing.T) {
 		_, err = r.client.CancelImportTask(r.ctx, &sdk.CancelImportTaskInput{ImportTaskId: &c.id})
 		wantCode(t, err, c.code)
 	}
-	need := r.service.Access(alice, "ImportImage", &sdk.ImportImageInput{DiskContainers: []types.ImageDiskContainer{good()}})
+	need := actions.New(testRegion, r.group.View).Of("ec2", "ImportImage")(alice, &sdk.ImportImageInput{DiskContainers: []types.ImageDiskContainer{good()}})
 	if !slices.ContainsFunc(need, func(a protocol.Access) bool {
 		return a.Action == "s3:GetObject" && a.Resource == "arn:aws:s3:::disks/d.raw"
 	}) {

@@ -23,6 +23,7 @@ import (
 	"hive/awsd/protocol"
 	"hive/fsm"
 	"hive/iam"
+	"hive/iam/actions"
 	"hive/iam/principal"
 	"hive/internal/fsmtest"
 )
@@ -81,7 +82,7 @@ func newRig(t testing.TB) *rig {
 	})
 	door := awsd.New(awsd.Config{
 		Region: testRegion, Keys: twoUsers{}, Authorizer: twoUsers{},
-		Services: []awsd.Service{{API: ec2api.API(), Handlers: ec2api.Bind(r.service), Access: r.service.Access}},
+		Services: []awsd.Service{{API: ec2api.API(), Handlers: ec2api.Bind(r.service), Access: actions.New(testRegion, r.group.View).Access("ec2")}},
 	})
 	srv := httptest.NewServer(door)
 	t.Cleanup(srv.Close)

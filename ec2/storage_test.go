@@ -21,6 +21,7 @@ import (
 	"hive/awsd"
 	"hive/awsd/ebsapi"
 	"hive/fsm"
+	"hive/iam/actions"
 	"hive/internal/fsmtest"
 )
 
@@ -116,7 +117,7 @@ func newStorageRig(t testing.TB) *storageRig {
 	r.service.cfg.Storage = r.storage
 	direct := NewDirect(r.service, r.storage)
 	door := awsd.New(awsd.Config{Region: testRegion, Keys: twoUsers{}, Authorizer: twoUsers{}, Services: []awsd.Service{
-		{API: ebsapi.API(), Handlers: ebsapi.Bind(direct), Access: direct.Access},
+		{API: ebsapi.API(), Handlers: ebsapi.Bind(direct), Access: actions.New(testRegion, r.group.View).Access("ebs")},
 	}})
 	srv := httptest.NewServer(door)
 	t.Cleanup(srv.Close)

@@ -25,6 +25,7 @@ import (
 	"hive/awsd/s3api"
 	"hive/fsm"
 	"hive/iam"
+	"hive/iam/actions"
 	"hive/iam/principal"
 	"hive/internal/fsmtest"
 )
@@ -61,7 +62,7 @@ func newWire(t testing.TB, groups int) *wire {
 	}
 	door := awsd.New(awsd.Config{
 		Region: testRegion, Keys: twoUsers{}, Authorizer: twoUsers{},
-		Services: []awsd.Service{{API: s3api.API(), Handlers: s3api.Bind(New(cfg)), Access: Access}},
+		Services: []awsd.Service{{API: s3api.API(), Handlers: s3api.Bind(New(cfg)), Access: actions.New(testRegion, cfg.Control.View).Access("s3")}},
 	})
 	srv := httptest.NewServer(door)
 	t.Cleanup(srv.Close)

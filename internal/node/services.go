@@ -20,7 +20,6 @@ import (
 	"hive/awsd/ebsapi"
 	"hive/awsd/ec2api"
 	"hive/awsd/iamapi"
-	"hive/awsd/protocol"
 	"hive/awsd/s3api"
 	"hive/awsd/stsapi"
 	"hive/awsd/taggingapi"
@@ -279,23 +278,18 @@ func (n *Node) openBlobs(ctx context.Context) (*shard.Store, *s3.Service, error)
 func (n *Node) frontDoor(objects *s3.Service, machines *ec2.Service, direct *ec2.Direct) *awsd.Server {
 	who := n.who
 	needs := actions.New(n.cfg.Region, n.control.View)
-	need := func(service string) func(*principal.Caller, string, any) []protocol.Access {
-		return func(c *principal.Caller, op string, input any) []protocol.Access {
-			return needs.Of(service, op)(c, input)
-		}
-	}
 	return awsd.New(awsd.Config{
 		Region: n.cfg.Region, Keys: who.keys, Authorizer: who.authorizer, Used: who.uses.Note,
 		Pages: n.box, Log: n.log, Drain: drainTime, Audit: n.trail.Record, Limits: n.limits,
 		Domains: []string{"s3.localhost", "s3." + n.cfg.Advertise, "s3." + n.cfg.Name, "s3." + n.cfg.Name + ".local"},
 		Services: []awsd.Service{
-			{API: s3api.API(), Handlers: s3api.Bind(objects), Access: s3.Access},
-			{API: iamapi.API(), Handlers: iamapi.Bind(who.users), Access: who.users.Access},
-			{API: stsapi.API(), Handlers: stsapi.Bind(who.tokens), Access: who.tokens.Access, Unsigned: iam.UnsignedSTS()},
-			{API: ec2api.API(), Handlers: ec2api.Bind(machines), Access: machines.Access},
-			{API: ebsapi.API(), Handlers: ebsapi.Bind(direct), Access: direct.Access},
-			{API: cloudtrailapi.API(), Handlers: cloudtrailapi.Bind(n.trail), Access: need("cloudtrail")},
-			{API: taggingapi.API(), Handlers: taggingapi.Bind(ec2.NewTagging(machines)), Access: need("tagging")},
+			{API: s3api.API(), Handlers: s3api.Bind(objects), Access: needs.Access("s3")},
+			{API: iamapi.API(), Handlers: iamapi.Bind(who.users), Access: needs.Access("iam")},
+			{API: stsapi.API(), Handlers: stsapi.Bind(who.tokens), Access: needs.Access("sts"), Unsigned: iam.UnsignedSTS()},
+			{API: ec2api.API(), Handlers: ec2api.Bind(machines), Access: needs.Access("ec2")},
+			{API: ebsapi.API(), Handlers: ebsapi.Bind(direct), Access: needs.Access("ebs")},
+			{API: cloudtrailapi.API(), Handlers: cloudtrailapi.Bind(n.trail), Access: needs.Access("cloudtrail")},
+			{API: taggingapi.API(), Handlers: taggingapi.Bind(ec2.NewTagging(machines)), Access: needs.Access("tagging")},
 		},
 	})
 }
