@@ -85,6 +85,15 @@ func (s *Scenario) NeedsClock() bool { return s.has("advance") }
 // NeedsForms tells whether it sends what no AWS client would send.
 func (s *Scenario) NeedsForms() bool { return s.has("form") }
 
+// Large tells whether it makes so much that it belongs into a quick world, such as all the users that an account may have.
+func (s *Scenario) Large() bool {
+	calls := 0
+	for _, step := range s.Steps {
+		calls += max(1, step.Times)
+	}
+	return calls > 120
+}
+
 func (s *Scenario) has(verb string) bool {
 	for _, step := range s.Steps {
 		if step.Verb == verb {
@@ -154,7 +163,7 @@ type Client interface {
 
 // Refusal is AWS's error.
 type Refusal struct {
-	Status        int
+	Status        int // of HTTP; 0 when the client does not tell
 	Code, Message string
 }
 

@@ -17,6 +17,7 @@ import (
 	"hive/awsd/stsapi"
 	"hive/fsm"
 	"hive/iam"
+	"hive/iam/actions"
 	"hive/internal/fsmtest"
 	"hive/internal/seal"
 )
@@ -35,9 +36,9 @@ type inProcess struct {
 	now time.Time
 }
 
-func newInProcess(t *testing.T, provider *rsa.PrivateKey) *inProcess {
+func newInProcess(t *testing.T, provider *rsa.PrivateKey, now time.Time) *inProcess {
 	t.Helper()
-	p := &inProcess{t: t, group: fsmtest.New(t, fsm.Control), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	p := &inProcess{t: t, group: fsmtest.New(t, fsm.Control), now: now}
 	var err error
 	if p.box, err = seal.New(bytes.Repeat([]byte{7}, seal.KeySize), rand.Reader); err != nil {
 		t.Fatal(err)
@@ -55,12 +56,13 @@ func (p *inProcess) front() http.Handler {
 	log := slog.New(slog.DiscardHandler)
 	p.users = iam.New(iam.Config{Group: p.group, Sealer: p.box, Clock: p.clock, Rand: rand.Reader, Log: log})
 	authorizer := iam.NewAuthorizer(p.group, p.box, p.clock)
-	tokens := iam.NewSTS(iam.STSConfig{Group: p.group, Sealer: p.box, Authorizer: authorizer, Clock: p.clock, Rand: rand.Reader, Log: log})
+	tokens := iam.NewSTS(iam.STSConfig{Group: p.group, Sealer: p.box, Authorizer: authorizer, MFA: p.users.VerifyMFA, Clock: p.clock, Rand: rand.Reader, Log: log})
+	needs := actions.New(region, p.group.View)
 	return awsd.New(awsd.Config{
 		Region: region, Keys: iam.NewKeys(p.group, p.box, p.clock), Authorizer: authorizer, Clock: p.clock, Log: log, Pages: p.box,
 		Services: []awsd.Service{
-			{API: iamapi.API(), Handlers: iamapi.Bind(p.users), Access: p.users.Access},
-			{API: stsapi.API(), Handlers: stsapi.Bind(tokens), Access: tokens.Access, Unsigned: iam.UnsignedSTS()},
+			{API: iamapi.API(), Handlers: iamapi.Bind(p.users), Access: needs.Access("iam")},
+			{API: stsapi.API(), Handlers: stsapi.Bind(tokens), Access: needs.Access("sts"), Unsigned: iam.UnsignedSTS()},
 		},
 	})
 }

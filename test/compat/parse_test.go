@@ -122,3 +122,14 @@ func TestCodesOfDevices(t *testing.T) {
 		}
 	}
 }
+
+func TestNamesOfTheCLIsCommands(t *testing.T) {
+	for op, want := range map[string]string{
+		"GetUser": "get-user", "ListMFADevices": "list-mfa-devices", "CreateOpenIDConnectProvider": "create-open-id-connect-provider",
+		"UploadSSHPublicKey": "upload-ssh-public-key", "CreateVirtualMFADevice": "create-virtual-mfa-device",
+	} {
+		if got := commandName(op); got != want {
+			t.Errorf("%s is %s", op, got)
+		}
+	}
+}

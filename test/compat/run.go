@@ -215,7 +215,8 @@ func (r *run) judge(s *Step, in scope, made any, refused *Refusal) error {
 	if refused == nil {
 		return fmt.Errorf("it succeeds with %s, want %d %s %s", short(made), s.Want.Status, s.Want.Code, message)
 	}
-	if refused.Status != s.Want.Status || refused.Code != s.Want.Code || message != "" && !wildcard(message).MatchString(refused.Message) {
+	statusDiffers := refused.Status != s.Want.Status && refused.Status != 0
+	if statusDiffers || refused.Code != s.Want.Code || message != "" && !wildcard(message).MatchString(refused.Message) {
 		return fmt.Errorf("it is refused:\n  got  %w\n  want %d %s %s", refused, s.Want.Status, s.Want.Code, message)
 	}
 	return nil
