@@ -103,6 +103,12 @@ func (b Bundle) Sign(key ed25519.PrivateKey) (fsm.Settings, error) {
 	if err != nil {
 		return fsm.Settings{}, err
 	}
+	// Every node stops at settings that it cannot believe, so none of those must get into the log.
+	if public, ok := key.Public().(ed25519.PublicKey); !ok {
+		return fsm.Settings{}, ErrBadSignature
+	} else if _, err := VerifyBundle(raw, public); err != nil {
+		return fsm.Settings{}, fmt.Errorf("epoch %d would not be believed: %w", b.Epoch, err)
+	}
 	return fsm.Settings{Epoch: b.Epoch, Bundle: append(raw, '\n')}, nil
 }
 

@@ -93,7 +93,9 @@ func (t *Tuning) Set(key, value string) error {
 func (t *Tuning) setThrottle(action, value string, bad func(string) error) error {
 	t.Throttle = maps.Clone(t.Throttle)
 	if value == "" {
-		delete(t.Throttle, action)
+		if delete(t.Throttle, action); len(t.Throttle) == 0 {
+			t.Throttle = nil // as it is read again
+		}
 		return nil
 	}
 	service, op, _ := strings.Cut(action, ":")

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"testing"
@@ -40,6 +42,26 @@ func TestASettingThatCannotBeIsRefusedAndChangesNothing(t *testing.T) {
 		}
 		if len(have.Throttle) > 0 || have.AuditDays != 0 || have.AuditKeep != 0 || have.NATSURL != "" {
 			t.Errorf("%v: changed to %+v", s, have)
+		}
+	}
+}
+
+func TestSettingsThatNodesWouldNotBelieveAreNeverSigned(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := NewBundle("c-0123abcd", 1, 1, nil)
+	b.Tuning.Throttle = map[string]Rate{} // is read back as none
+	if _, err := b.Sign(private); !errors.Is(err, ErrBadSignature) {
+		t.Errorf("signed: %v", err)
+	}
+	for _, s := range [][2]string{{"throttle.*", "0.0001/2"}, {"throttle.*", "1e-7/2"}, {"throttle.*", "123456.789/2"}, {"throttle.*", ""}, {"nats.url", "nats://a&b:p@h:1"}} {
+		if err := b.Tuning.Set(s[0], s[1]); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Sign(private); err != nil {
+			t.Errorf("%v: %v", s, err)
 		}
 	}
 }
