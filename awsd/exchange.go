@@ -2,6 +2,7 @@ package awsd
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ type exchange struct {
 	caller  *principal.Caller // nil until proved
 	path    string            // as it was sent
 	remote  string
-	secure  bool
+	tls     string // version; "" when it is plain
 	code    string // of the refusal
 	fault   error  // of ours
 	cut     bool   // the connection is to be cut
@@ -44,7 +45,7 @@ type exchange struct {
 func (f *front) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{front: f, request: *r, service: f.fallback, path: r.URL.Path, began: f.Clock()}
 	x.answer.ResponseWriter = w
-	x.remote, x.secure = remoteIP(r), isSecure(r)
+	x.remote, x.tls = remoteIP(r), tlsOf(r)
 	if _, err := io.ReadFull(f.Rand, x.random[:]); err != nil {
 		x.fault = fmt.Errorf("making a request id: %w", err)
 	}
@@ -139,7 +140,7 @@ func (x *exchange) log() {
 		slog.String("request", x.id), slog.String("service", x.service.API.Service), slog.String("op", x.op),
 		slog.String("method", x.request.Method), slog.String("path", x.path[:min(len(x.path), maxLoggedPath)]),
 		slog.String("account", caller.Account), slog.String("principal", caller.ARN), slog.String("key", caller.AccessKey),
-		slog.String("remote", x.remote), slog.Bool("secure", x.secure),
+		slog.String("remote", x.remote), slog.Bool("secure", x.tls != ""),
 		slog.Int("status", x.answer.status), slog.String("code", x.code),
 		slog.Int64("in", x.wire.count()), slog.Int64("out", x.answer.count), slog.Duration("took", x.Clock().Sub(x.began)),
 	}
@@ -198,11 +199,17 @@ func remoteIP(r *http.Request) string {
 	return host
 }
 
-// isSecure tells whether a request came over TLS.
-func isSecure(r *http.Request) bool {
-	if r.TLS != nil {
-		return true
+// tlsOf is the version of TLS that a request came over, "1.3"; "" when it came in plain.
+func tlsOf(r *http.Request) string {
+	state := r.TLS
+	if c, ok := r.Context().Value(connKey{}).(*dualConn); ok && state == nil {
+		if t := c.secure.Load(); t != nil {
+			of := t.ConnectionState()
+			state = &of
+		}
 	}
-	c, ok := r.Context().Value(connKey{}).(*dualConn)
-	return ok && c.secure.Load() != nil
+	if state == nil {
+		return ""
+	}
+	return strings.TrimPrefix(tls.VersionName(state.Version), "TLS ")
 }

@@ -80,7 +80,7 @@ func (x *exchange) serve(r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	x.admit(caller, r)
+	x.admit(caller, r, claim)
 	bucketFromHost(r, x.service, x.Domains)
 	form, err := formOf(x.service.API, r, body)
 	if err != nil {
@@ -139,8 +139,9 @@ func (x *exchange) call(ctx context.Context, handler protocol.Handler, c *protoc
 }
 
 // admit fills in what the request itself tells of its caller.
-func (x *exchange) admit(c *principal.Caller, r *http.Request) {
-	c.SourceIP, c.Secure, c.UserAgent = x.remote, x.secure, r.UserAgent()
+func (x *exchange) admit(c *principal.Caller, r *http.Request, claim *sigv4.Claim) {
+	c.SourceIP, c.Secure, c.TLS = x.remote, x.tls != "", x.tls
+	c.UserAgent, c.Referer, c.Signing = r.UserAgent(), r.Referer(), claim.Signing(r)
 	c.RequestID, c.Region = x.id, x.Region
 	x.caller = c
 	x.Used(c, x.service.API.Service)

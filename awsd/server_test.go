@@ -41,6 +41,9 @@ func TestClientsOfEveryServiceShareOnePortInPlainAndTLS(t *testing.T) {
 		if c.Secure != secure || c.SourceIP != "127.0.0.1" || c.Region != testRegion || c.AccessKey != testKey || c.RequestID == "" || c.UserAgent == "" {
 			t.Errorf("caller is %+v", c)
 		}
+		if s := c.Signing; (c.TLS != "") != secure || s.Place != "REST-HEADER" || s.Version != "AWS4-HMAC-SHA256" || s.Time.IsZero() || s.Payload == "" {
+			t.Errorf("caller is %+v", c)
+		}
 		got, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: in.Bucket, Key: in.Key})
 		if err != nil {
 			t.Fatal(err)

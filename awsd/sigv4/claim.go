@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hive/awsd/protocol"
+	"hive/iam/principal"
 )
 
 // Form is where a request carries its signature.
@@ -41,6 +42,26 @@ type Claim struct {
 
 // Unsigned tells whether a request carries no signature, also no broken one.
 func (c *Claim) Unsigned() bool { return c.Form == Anonymous && !c.version2 && c.fault == nil }
+
+// Signing is how the request is signed, as policies may ask for it.
+func (c *Claim) Signing(r *http.Request) principal.Signing {
+	out := principal.Signing{Version: algorithm, Time: c.time, Payload: r.Header.Get("X-Amz-Content-Sha256")}
+	if c.version2 {
+		out.Version = scheme2
+	}
+	switch c.Form {
+	case Anonymous:
+		return principal.Signing{Payload: out.Payload}
+	case Header:
+		out.Place = "REST-HEADER"
+	case Query:
+		out.Place = "REST-QUERY-STRING"
+		if c.version2 {
+			out.Time = time.Time{} // its time is the end of the URL
+		}
+	}
+	return out
+}
 
 // scope is the credential scope as a string to sign has it.
 func (c *Claim) scope() string {

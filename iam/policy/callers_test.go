@@ -26,6 +26,8 @@ func alice() *principal.Caller {
 	return &principal.Caller{
 		Account: home, ARN: "arn:aws:iam::" + home + ":user/staff/Alice", UserID: "AIDAALICE0000000", UserName: "Alice",
 		AccessKey: "AKIA1", SourceIP: "203.0.113.7", Secure: true, UserAgent: "aws-cli/2.9", Region: "ap-southeast-2",
+		TLS: "1.3", Referer: "https://example.org/",
+		Signing: principal.Signing{Place: "REST-HEADER", Version: "AWS4-HMAC-SHA256", Time: now.Add(-2 * time.Second), Payload: "UNSIGNED-PAYLOAD"},
 	}
 }
 
@@ -49,7 +51,7 @@ func askerOf(t testing.TB, name string) asker {
 	switch name {
 	case "alice":
 	case "plain":
-		a.Secure = false
+		a.Secure, a.TLS, a.Referer, a.Signing.Place, a.Signing.Time = false, "", "", "REST-QUERY-STRING", time.Time{}
 	case "bounded":
 		a.bounded = true
 	case "alice-session", "alice-mfa":

@@ -41,6 +41,12 @@ const (
 	fromSourceIdentity
 	fromProvider
 	fromInstance
+	fromReferer
+	fromTLS
+	fromSigningPlace
+	fromSigningVersion
+	fromSigningAge
+	fromPayload
 	fromClaims
 )
 
@@ -70,7 +76,13 @@ var computed = map[string]source{
 	"aws:federatedprovider":         fromProvider,
 	"ec2:region":                    fromRegion,
 	"ec2:sourceinstancearn":         fromInstance,
+	"aws:referer":                   fromReferer,
 	"s3:resourceaccount":            fromResourceAccount,
+	"s3:tlsversion":                 fromTLS,
+	"s3:authtype":                   fromSigningPlace,
+	"s3:signatureversion":           fromSigningVersion,
+	"s3:signatureage":               fromSigningAge,
+	"s3:x-amz-content-sha256":       fromPayload,
 }
 
 // contextKeys are those that the authorizer or the service gives, because they are about the request's input or the

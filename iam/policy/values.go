@@ -116,8 +116,35 @@ func (e *evaluation) compute(from source) string {
 		return strconv.FormatBool(e.Service != "")
 	case fromFalse:
 		return "false"
+	case fromReferer:
+		return c.Referer
+	case fromTLS, fromSigningPlace, fromSigningVersion, fromSigningAge, fromPayload:
+		return e.ofWire(from)
 	}
 	return e.ofCaller(from)
+}
+
+// ofWire is what S3 tells of how a request was sent; "" when there is nothing to tell.
+func (e *evaluation) ofWire(from source) string {
+	if !strings.HasPrefix(e.action, "s3:") {
+		return ""
+	}
+	s := &e.Caller.Signing
+	switch from {
+	case fromTLS:
+		return e.Caller.TLS
+	case fromSigningPlace:
+		return s.Place
+	case fromSigningVersion:
+		return s.Version
+	case fromSigningAge:
+		if !s.Time.IsZero() {
+			return strconv.FormatInt(e.Now.Sub(s.Time).Milliseconds(), 10)
+		}
+	case fromPayload:
+		return s.Payload
+	}
+	return ""
 }
 
 // ofCaller is a value that tells who the caller is; "" when there is none.

@@ -15,10 +15,21 @@ type Caller struct {
 	Anonymous bool
 	SourceIP  string
 	Secure    bool
+	TLS       string // version of the connection, "1.3"; "" when it is plain
 	UserAgent string
+	Referer   string
+	Signing   Signing
 	RequestID string
 	Region    string
 	Session   *Session // of temporary credentials; nil for long-term keys
+}
+
+// Signing is how a request is signed.
+type Signing struct {
+	Place   string    // "REST-HEADER" or "REST-QUERY-STRING"; "" when it is not signed
+	Version string    // "AWS4-HMAC-SHA256", or "AWS" for Signature Version 2
+	Time    time.Time // when it was signed; zero when it does not tell
+	Payload string    // its X-Amz-Content-Sha256: a hash, "UNSIGNED-PAYLOAD", "STREAMING-…"; "" when it has none
 }
 
 // SessionKind is whose temporary credentials they are.
