@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"hive/test/rig"
 )
@@ -59,7 +60,8 @@ func accountsLive(t *testing.T, c *rig.Cluster) {
 
 	must(t, second(hive(t, "account", "quota", id, "buckets=1", "users=1", "--hive-dir", n[1].Dir)))
 	bucket(t, s3Client(n[2], own), "tenants-one")
-	_, err = s3Client(n[0], own).CreateBucket(soon(t), &s3.CreateBucketInput{Bucket: aws.String("tenants-two")})
+	_, err = s3Client(n[0], own).CreateBucket(soon(t), &s3.CreateBucketInput{Bucket: aws.String("tenants-two"),
+		CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: rig.Region}})
 	wantCode(t, err, "TooManyBuckets")
 	user(t, n[0], own, "only")
 	_, err = iamClient(n[1], own).CreateUser(soon(t), &iam.CreateUserInput{UserName: aws.String("more")})
