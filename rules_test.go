@@ -111,7 +111,7 @@ var rooms = []room{
 		"commands ask the daemon over its socket or start it; they wire nothing themselves"},
 	{"hive/test/bench", "hive/internal/admin hive/test/... hive/ebs/...", "github.com/aws/... golang.org/x/...",
 		"measures the program, and the NBD server alone beside other servers"},
-	{"hive/test/apidoc", "hive/awsd/... hive/iam hive/s3 hive/ec2", "",
+	{"hive/test/apidoc", "hive/awsd/... hive/iam/... hive/s3 hive/ec2", "",
 		"writes docs/api.md from the tables that the program answers by"},
 	{"hive/test/...", "hive/internal/admin hive/test/...", "github.com/aws/... github.com/anishathalye/porcupine golang.org/x/sync/errgroup",
 		"whole-system tests drive the built program: what they import of it they cannot prove"},
