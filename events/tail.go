@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -34,27 +35,47 @@ var ErrNoGroup = errors.New("the cluster has no such group")
 // Follow hands the events of this node's state to yield, each as one line of JSON, in order within a group and as far as
 // possible by time across groups, until ctx ends or yield fails. It needs no NATS.
 func (b *Bridge) Follow(ctx context.Context, want Tail, yield func(line []byte) error) error {
-	groups := slices.DeleteFunc(slices.Clone(b.cfg.Groups), func(g Group) bool { return want.Group != "" && g.ID != want.Group })
-	if len(groups) == 0 {
-		return fmt.Errorf("%s: %w", want.Group, ErrNoGroup)
+	readers, err := b.readers(want)
+	if err != nil {
+		return err
 	}
-	readers := make([]*reader, len(groups))
-	for i, g := range groups {
-		readers[i] = &reader{group: g, at: max(want.From, 1) - 1}
-		if want.Now {
-			p, err := g.read(1<<64 - 1)
-			if err != nil {
-				return err
-			}
-			readers[i].at = p.applied
+	return b.follow(ctx, readers, want, yield)
+}
+
+// readers stand where a tail begins. What is committed from now on comes after them.
+func (b *Bridge) readers(want Tail) ([]*reader, error) {
+	var out []*reader
+	for _, g := range b.cfg.Groups {
+		if want.Group != "" && g.ID != want.Group {
+			continue
 		}
+		r := &reader{group: g, at: max(want.From, 1) - 1}
+		if want.Now {
+			p, err := g.read(math.MaxUint64)
+			if err != nil {
+				return nil, err
+			}
+			r.at = p.applied
+		}
+		out = append(out, r)
 	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s: %w", want.Group, ErrNoGroup)
+	}
+	return out, nil
+}
+
+func (b *Bridge) follow(ctx context.Context, readers []*reader, want Tail, yield func([]byte) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var work sync.WaitGroup
 	defer work.Wait()
 	defer cancel()
 	wake := make(chan struct{}, 1)
 	if !want.Once {
+		var groups []Group
+		for _, r := range readers {
+			groups = append(groups, r.group)
+		}
 		work.Go(func() { wakes(ctx, groups, wake) })
 	}
 	for {
@@ -128,8 +149,9 @@ func (b *Bridge) replay(ctx context.Context, readers []*reader, filter *pattern.
 // Without from it begins with what comes.
 func (b *Bridge) ServeTail(w http.ResponseWriter, r *http.Request) {
 	want, err := tailOf(r)
-	if err == nil && want.Group != "" && !slices.ContainsFunc(b.cfg.Groups, func(g Group) bool { return g.ID == want.Group }) {
-		err = fmt.Errorf("%s: %w", want.Group, ErrNoGroup)
+	var readers []*reader
+	if err == nil {
+		readers, err = b.readers(want) // before the answer begins: what comes after it is seen
 	}
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err)
@@ -141,7 +163,7 @@ func (b *Bridge) ServeTail(w http.ResponseWriter, r *http.Request) {
 	if err := out.Flush(); err != nil {
 		return // whoever asked is gone
 	}
-	err = b.Follow(r.Context(), want, func(line []byte) error {
+	err = b.follow(r.Context(), readers, want, func(line []byte) error {
 		if _, err := w.Write(append(line, '\n')); err != nil {
 			return err
 		}

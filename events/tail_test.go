@@ -86,7 +86,8 @@ func TestATailFollowsWhatComes(t *testing.T) {
 	t.Cleanup(server.Close)
 	r.object(alice, "before")
 	filter := `{"source": ["aws.s3"], "detail": {"object": {"key": [{"prefix": "wanted"}]}}}`
-	resp, err := http.Get(server.URL + "?filter=" + url.QueryEscape(filter))
+	bounded := http.Client{Timeout: patience}
+	resp, err := bounded.Get(server.URL + "?filter=" + url.QueryEscape(filter))
 	if err != nil {
 		t.Fatal(err)
 	}
