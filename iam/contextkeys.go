@@ -27,7 +27,7 @@ func (s *Service) GetContextKeysForCustomPolicy(_ context.Context, _ *principal.
 func (s *Service) GetContextKeysForPrincipalPolicy(ctx context.Context, c *principal.Caller, in *awsiam.GetContextKeysForPrincipalPolicyInput) (*awsiam.GetContextKeysForPrincipalPolicyOutput, error) {
 	var from sources
 	err := s.read(ctx, func(v *fsm.View) error {
-		h, err := sourceIn(v, c, in.PolicySourceArn)
+		h, err := sourceIn(v, c, in.PolicySourceArn, "policySourceArn")
 		if err != nil {
 			return err
 		}

@@ -40,7 +40,8 @@ var recordOperations = []string{
 	"CreateSAMLProvider", "UpdateSAMLProvider", "GetSAMLProvider", "ListSAMLProviders", "DeleteSAMLProvider",
 	"TagSAMLProvider", "UntagSAMLProvider", "ListSAMLProviderTags",
 	"CreateServiceSpecificCredential", "ListServiceSpecificCredentials", "ResetServiceSpecificCredential",
-	"UpdateServiceSpecificCredential", "DeleteServiceSpecificCredential",
+	"UpdateServiceSpecificCredential", "DeleteServiceSpecificCredential", "ListPoliciesGrantingServiceAccess",
+	"GenerateServiceLastAccessedDetails", "GetServiceLastAccessedDetails", "GetServiceLastAccessedDetailsWithEntities",
 	"SimulatePrincipalPolicy", "SimulateCustomPolicy", "GetContextKeysForCustomPolicy", "GetContextKeysForPrincipalPolicy",
 }
 

@@ -89,9 +89,9 @@ type source struct {
 	tags     []fsm.Tag
 }
 
-// sourceIn is what PolicySourceArn names. Errors: InvalidInput, NoSuchEntity.
-func sourceIn(v *fsm.View, c *principal.Caller, value *string) (h source, err error) {
-	arn, err := validARNOf(value, "policySourceArn")
+// sourceIn is what a parameter with an ARN names. Errors: InvalidInput, NoSuchEntity.
+func sourceIn(v *fsm.View, c *principal.Caller, value *string, parameter string) (h source, err error) {
+	arn, err := validARNOf(value, parameter)
 	if err != nil {
 		return h, err
 	}
@@ -115,7 +115,7 @@ func sourceIn(v *fsm.View, c *principal.Caller, value *string) (h source, err er
 	return h, nil
 }
 
-// policies are a source's own and, of a user, those of its groups.
+// policies are its own and, of a user, those of its groups.
 func (h source) policies(v *fsm.View) (out sources, err error) {
 	if err := out.of(v, h.entity); err != nil {
 		return out, err
@@ -147,7 +147,7 @@ func (h source) caller() *principal.Caller {
 func (s *Service) SimulatePrincipalPolicy(ctx context.Context, c *principal.Caller, in *awsiam.SimulatePrincipalPolicyInput) (*awsiam.SimulatePrincipalPolicyOutput, error) {
 	out := &awsiam.SimulatePrincipalPolicyOutput{}
 	err := s.read(ctx, func(v *fsm.View) error {
-		h, err := sourceIn(v, c, in.PolicySourceArn)
+		h, err := sourceIn(v, c, in.PolicySourceArn, "policySourceArn")
 		if err != nil {
 			return err
 		}
@@ -325,7 +325,7 @@ func (s *Service) evaluate(sim *simulation, action, resource string) types.Evalu
 	}, &policy.Request{Action: action, Resource: resource, Caller: sim.caller, Now: s.cfg.Clock(), Context: sim.context})
 	out := types.EvaluationResult{
 		EvalActionName: aws.String(action), EvalResourceName: aws.String(resource), EvalDecision: decisionOut(decision.Effect),
-		MatchedStatements: []types.Statement{}, MissingContextValues: how.Missing,
+		MatchedStatements: []types.Statement{}, MissingContextValues: append([]string{}, how.Missing...),
 	}
 	for _, m := range how.Matched {
 		out.MatchedStatements = append(out.MatchedStatements, sim.statement(m))
