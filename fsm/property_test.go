@@ -16,7 +16,7 @@ func drawCommand(t *rapid.T) Command {
 	n := rapid.IntRange(0, 3)
 	id := func() EntityID { return EntityID(fmt.Sprint("AIDA", n.Draw(t, "user"))) }
 	key := func() AccessKeyID { return AccessKeyID(fmt.Sprint("AKIA", n.Draw(t, "key"))) }
-	switch rapid.IntRange(0, 9).Draw(t, "command") {
+	switch rapid.IntRange(0, 10).Draw(t, "command") {
 	case 0:
 		return token(n.Draw(t, "token"))
 	case 1:
@@ -38,9 +38,39 @@ func drawCommand(t *rapid.T) Command {
 	case 8:
 		doc := rapid.StringN(0, 3000, -1).Draw(t, "document")
 		return &PutInlinePolicy{Account: account, Owner: id(), Policy: InlinePolicy{Name: "p", Document: doc}}
-	default:
+	case 9:
 		return &AttachPolicy{Account: account, Owner: id(), ARN: "arn:aws:iam::aws:policy/X"}
+	default:
+		return drawEntityCommand(t, account)
 	}
+}
+
+// drawEntityCommand draws commands on groups, roles, instance profiles and managed policies.
+func drawEntityCommand(t *rapid.T, account AccountID) Command {
+	id := func(kind EntityKind) EntityID {
+		return EntityID(fmt.Sprint(kind.Prefix(), rapid.IntRange(0, 1).Draw(t, string(kind))))
+	}
+	name := func() string { return fmt.Sprint("n", rapid.IntRange(0, 1).Draw(t, "name")) }
+	arn := "arn:aws:iam::" + string(account) + ":policy/" + name()
+	group, role, profile, policy := id(GroupEntity), id(RoleEntity), id(ProfileEntity), id(PolicyEntity)
+	return rapid.SampledFrom([]Command{
+		&CreateGroup{Group: IAMGroup{Account: account, ID: group, Name: name(), Path: "/"}},
+		&AddUserToGroup{Account: account, Group: group, User: id(UserEntity)},
+		&RemoveUserFromGroup{Account: account, Group: group, User: id(UserEntity)},
+		&DeleteGroup{Account: account, ID: group},
+		&CreateRole{Role: Role{Account: account, ID: role, Name: name(), Path: "/", Boundary: arn}},
+		&DeleteRole{Account: account, ID: role},
+		&CreateInstanceProfile{Profile: InstanceProfile{Account: account, ID: profile, Name: name(), Path: "/"}},
+		&AddRoleToInstanceProfile{Account: account, Profile: profile, Role: role},
+		&RemoveRoleFromInstanceProfile{Account: account, Profile: profile, Role: role},
+		&DeleteInstanceProfile{Account: account, ID: profile},
+		&CreateManagedPolicy{Policy: ManagedPolicy{Account: account, ID: policy, Name: name(), Path: "/"}},
+		&CreatePolicyVersion{Account: account, Policy: policy, Version: PolicyVersion{Number: 2}, Default: true},
+		&DeletePolicyVersion{Account: account, Policy: policy, Number: 1},
+		&DeleteManagedPolicy{Account: account, ID: policy},
+		&AttachPolicy{Account: account, Owner: role, ARN: arn},
+		&DetachPolicy{Account: account, Owner: role, ARN: arn},
+	}).Draw(t, "entity command")
 }
 
 // history is a log with the digest of the state after each of its entries and snapshots of some of them.
