@@ -2,6 +2,7 @@ package iam
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -154,6 +155,9 @@ func positive(n int32) *int32 {
 // DeleteAccountPasswordPolicy takes the account's password policy, so that AWS's default applies. Errors: NoSuchEntity.
 func (s *Service) DeleteAccountPasswordPolicy(ctx context.Context, c *principal.Caller, _ *awsiam.DeleteAccountPasswordPolicyInput) (*awsiam.DeleteAccountPasswordPolicyOutput, error) {
 	if err := s.propose(ctx, c, &fsm.SetPasswordPolicy{Account: fsm.AccountID(c.Account)}, ""); err != nil {
+		if refused := (*protocol.Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusNotFound {
+			return nil, protocol.Errorf(refused.Status, refused.Code, "The account policy with name PasswordPolicy cannot be found.")
+		}
 		return nil, err
 	}
 	return &awsiam.DeleteAccountPasswordPolicyOutput{}, nil

@@ -156,7 +156,7 @@ func ofKey(t *targets, e *env, dst []target) []target {
 	if e.view != nil {
 		key, ok := fsm.AccessKeyByID(e.view, fsm.AccessKeyID(t.arg(e, 0)))
 		switch {
-		case !ok:
+		case !ok || key.Account != e.account(): // another account's keys are nobody's: a denial would name their user
 		case key.Root():
 			return append(dst, target{arn: "arn:aws:iam::" + string(key.Account) + ":root"})
 		default:
