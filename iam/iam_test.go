@@ -40,7 +40,7 @@ type node struct {
 
 type rig struct {
 	node
-	t     *testing.T
+	t     testing.TB
 	group *fsmtest.Group
 	box   *seal.Box
 	log   *bytes.Buffer
@@ -48,7 +48,7 @@ type rig struct {
 	first Bootstrapped
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, group: fsmtest.New(t, fsm.Control), log: new(bytes.Buffer)}
 	var err error
