@@ -42,9 +42,7 @@ func Explain(p *Policies, r *Request) (Decision, Explanation) {
 			}
 		}
 	}
-	if d.Effect == ExplicitDeny {
-		out.Matched = slices.DeleteFunc(out.Matched, func(m Match) bool { return m.Effect != ExplicitDeny })
-	}
+	out.Matched = slices.DeleteFunc(out.Matched, func(m Match) bool { return (m.Effect == ExplicitDeny) != (d.Effect == ExplicitDeny) })
 	slices.Sort(out.Missing)
 	out.Missing = slices.Compact(out.Missing)
 	return d, out

@@ -10,8 +10,12 @@ import (
 // IfExists and ForAllValues, and no others.
 func (c *condition) holds(e *evaluation) bool {
 	v := e.values(&c.key)
+	if c.cost == dear { // variables may take its place
+		own := *v
+		v = &own
+	}
 	if c.operator.family == ofNull {
-		return c.holdsNull(&v)
+		return c.holdsNull(v)
 	}
 	n := v.count()
 	switch {
@@ -27,9 +31,9 @@ func (c *condition) holds(e *evaluation) bool {
 		return c.meets(e, v.at(0))
 	}
 	if c.quantifier == forAny || c.quantifier == single && !c.operator.negated {
-		return c.anyMeets(e, &v)
+		return c.anyMeets(e, v)
 	}
-	return c.allMeet(e, &v)
+	return c.allMeet(e, v)
 }
 
 // holdsNull tells whether the key is there, or is not, as one of the operands wants it. A key whose values are empty

@@ -121,7 +121,8 @@ ebs:Description ebs:ParentSnapshot ebs:VolumeSize`)
 var absentKeys = strings.Fields(`
 aws:CalledVia aws:CalledViaFirst aws:CalledViaLast aws:ChatbotSourceArn aws:AssumedRoot
 aws:PrincipalOrgID aws:PrincipalOrgPaths aws:ResourceOrgID aws:ResourceOrgPaths aws:SourceOrgID aws:SourceOrgPaths
-aws:SourceArn aws:SourceAccount aws:SourceVpc aws:SourceVpcArn aws:SourceVpce aws:VpcSourceIp aws:VpceAccount aws:VpceOrgID aws:VpceOrgPaths
+aws:SourceArn aws:SourceAccount aws:SourceVpc aws:SourceVpcArn aws:SourceVpce aws:VpcSourceIp
+aws:VpceAccount aws:VpceOrgID aws:VpceOrgPaths
 
 iam:FIDO-certification iam:FIDO-FIPS-140-2-certification
 iam:FIDO-FIPS-140-3-certification iam:RegisterSecurityKey
@@ -134,8 +135,9 @@ s3:isReplicationPauseRequest s3:destinationRegion
 
 ec2:OutpostArn ec2:SourceOutpostArn ec2:ElasticGpuType ec2:HostRecovery ec2:AutoPlacement
 ec2:CapacityReservationFleet ec2:ReservedInstancesOfferingType ec2:VpceServiceName ec2:VpceServiceOwner
-ec2:VpceServicePrivateDnsName ec2:AccepterVpc ec2:RequesterVpc ec2:VpcPeeringConnectionID ec2:KmsKeyId ec2:LaunchTemplate
-ec2:PlacementGroup ec2:PlacementGroupName ec2:ProductCode ec2:Ipv4IpamPoolId ec2:Ipv6IpamPoolId ec2:ManagedResourceOperator
+ec2:VpceServicePrivateDnsName ec2:AccepterVpc ec2:RequesterVpc ec2:VpcPeeringConnectionID ec2:KmsKeyId
+ec2:LaunchTemplate ec2:PlacementGroup ec2:PlacementGroupName ec2:ProductCode ec2:Ipv4IpamPoolId ec2:Ipv6IpamPoolId
+ec2:ManagedResourceOperator
 
 saml:aud saml:iss saml:sub saml:sub_type saml:namequalifier saml:doc saml:cn saml:edupersonaffiliation
 saml:edupersonassurance saml:edupersonentitlement saml:edupersonnickname saml:edupersonorgdn

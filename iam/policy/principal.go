@@ -100,7 +100,7 @@ func newPrincipal(kind, v string) (p principalPattern, ok bool) {
 	case "Federated":
 		p, ok = principalPattern{form: ofProvider, value: v}, knownProvider(v)
 	case "Service":
-		p, ok = principalPattern{form: ofService, value: v}, strings.HasSuffix(v, ".amazonaws.com") && hostname(v)
+		p, ok = principalPattern{form: ofService, value: v}, serviceName(v)
 	case "CanonicalUser":
 		p, ok = principalPattern{form: ofCanonicalID, value: v}, len(v) == 64 && strings.Trim(v, "0123456789abcdef") == ""
 	}
@@ -155,8 +155,14 @@ func uniqueID(s string) bool {
 	return len(s) >= 16 && (strings.HasPrefix(s, "AIDA") || strings.HasPrefix(s, "AROA")) && !strings.ContainsFunc(s, notAlphanumeric)
 }
 
-func hostname(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return !alphanumeric(r) && r != '.' && r != '-' && r != '_' })
+// serviceName tells whether s has the form of a service principal: ec2.amazonaws.com.
+func serviceName(s string) bool {
+	for _, suffix := range []string{".amazonaws.com", ".amazonaws.com.cn", ".aws.internal"} {
+		if name, ok := strings.CutSuffix(s, suffix); ok {
+			return name != "" && !strings.ContainsFunc(name, func(r rune) bool { return !alphanumeric(r) && r != '.' && r != '-' && r != '_' })
+		}
+	}
+	return false
 }
 
 // matchesPrincipal tells whether a statement speaks of the caller, and how directly. Identity policies speak of

@@ -250,7 +250,7 @@ func TestExplainAgreesWithDecide(t *testing.T) {
 			w.Fatalf("%+v is explained by %+v", d, how.Matched)
 		}
 		for _, m := range how.Matched {
-			if d.Effect == ExplicitDeny && m.Effect != ExplicitDeny || m.Start.Line != 1 || m.End.Column <= m.Start.Column {
+			if (d.Effect == ExplicitDeny) != (m.Effect == ExplicitDeny) || m.Start.Line != 1 || m.End.Column <= m.Start.Column {
 				w.Fatalf("%+v is explained by %+v", d, m)
 			}
 		}

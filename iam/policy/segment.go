@@ -42,6 +42,12 @@ func matchSegments(e *evaluation, segments []segment, s string) bool {
 		}
 	}
 	last := segments[len(segments)-1]
+	switch {
+	case len(last) == 0:
+		return true
+	case len(last) == 1 && last[0].variable == nil:
+		return strings.HasSuffix(rest, last[0].text)
+	}
 	length, ok := last.length(e)
 	if !ok || length > len(rest) {
 		return false

@@ -42,24 +42,25 @@ func (v *values) empty() bool {
 	return true
 }
 
-// values are the request's values of a condition key.
-func (e *evaluation) values(k *key) values {
+// values are the request's values of a condition key. They stand until the values of another key are asked for.
+func (e *evaluation) values(k *key) *values {
 	if k.slot == 0 {
 		if e.named.name != k.name {
 			e.named.name, e.named.values = k.name, e.byForm(k)
 		}
-		return e.named.values
+		return &e.named.values
 	}
 	if at := e.slots[k.slot]; at > 0 {
-		return e.cached[at-1]
+		return &e.cached[at-1]
 	}
-	v := e.lookup(k)
-	if int(e.used) < len(e.cached) {
-		e.cached[e.used] = v
-		e.used++
-		e.slots[k.slot] = e.used
+	if int(e.used) == len(e.cached) { // the last place is taken again and again
+		e.named.name, e.named.values = "", e.lookup(k)
+		return &e.named.values
 	}
-	return v
+	e.cached[e.used] = e.lookup(k)
+	e.used++
+	e.slots[k.slot] = e.used
+	return &e.cached[e.used-1]
 }
 
 // byForm are the values of a key that is known by its form only.
