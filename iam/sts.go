@@ -63,23 +63,6 @@ func (s *STS) GetCallerIdentity(_ context.Context, c *principal.Caller, _ *sts.G
 	}, nil
 }
 
-// Access is what an operation of STS needs to be permitted: nothing for GetCallerIdentity and GetSessionToken, which AWS
-// does not let anyone be denied.
-func (s *STS) Access(c *principal.Caller, op string, input any) []protocol.Access {
-	resource := "*"
-	switch in := input.(type) {
-	case *sts.GetCallerIdentityInput, *sts.GetSessionTokenInput:
-		return nil
-	case *sts.AssumeRoleInput:
-		resource = aws.ToString(in.RoleArn)
-	case *sts.AssumeRoleWithWebIdentityInput:
-		resource = aws.ToString(in.RoleArn)
-	case *sts.GetFederationTokenInput:
-		resource = federatedARN(c.Account, aws.ToString(in.Name))
-	}
-	return []protocol.Access{{Action: "sts:" + op, Resource: resource}}
-}
-
 // GetAccessKeyInfo says which account a key belongs to. A temporary key's id tells it; others are looked up.
 func (s *STS) GetAccessKeyInfo(ctx context.Context, c *principal.Caller, in *sts.GetAccessKeyInfoInput) (*sts.GetAccessKeyInfoOutput, error) {
 	if err := usersSessionMayNot(c, "GetAccessKeyInfo"); err != nil {

@@ -25,6 +25,7 @@ import (
 	"hive/awsd/stsapi"
 	"hive/fsm"
 	"hive/iam"
+	"hive/iam/actions"
 	"hive/internal/fsmtest"
 	"hive/internal/seal"
 )
@@ -89,11 +90,12 @@ func (w *wire) serve() {
 	w.auth = iam.NewAuthorizer(w.group, w.box, w.clock)
 	w.sts = iam.NewSTS(iam.STSConfig{Group: w.group, Sealer: w.box, Authorizer: w.auth, MFA: w.users.VerifyMFA, Clock: w.clock, Rand: rand.Reader, Log: log})
 	w.keys = iam.NewKeys(w.group, w.box, w.clock)
+	needs := actions.New(region, w.group.View)
 	server := httptest.NewServer(awsd.New(awsd.Config{
 		Region: region, Keys: w.keys, Authorizer: w.auth, Log: log, Clock: time.Now,
 		Services: []awsd.Service{
-			{API: iamapi.API(), Handlers: iamapi.Bind(w.users), Access: w.users.Access},
-			{API: stsapi.API(), Handlers: stsapi.Bind(w.sts), Access: w.sts.Access, Unsigned: iam.UnsignedSTS()},
+			{API: iamapi.API(), Handlers: iamapi.Bind(w.users), Access: needs.Access("iam")},
+			{API: stsapi.API(), Handlers: stsapi.Bind(w.sts), Access: needs.Access("sts"), Unsigned: iam.UnsignedSTS()},
 		},
 	}))
 	w.t.Cleanup(server.Close)

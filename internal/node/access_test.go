@@ -16,6 +16,7 @@ import (
 	"hive/awsd/stsapi"
 	"hive/fsm"
 	"hive/iam"
+	"hive/iam/actions"
 	"hive/internal/fsmtest"
 	"hive/internal/seal"
 	"hive/net/imds"
@@ -53,7 +54,7 @@ func TestAWSClientFindsItsCredentialsInTheMetadata(t *testing.T) {
 	tokens := iam.NewSTS(iam.STSConfig{Group: group, Sealer: box, Authorizer: authorizer, Clock: time.Now, Rand: rand.Reader, Log: log})
 	api := httptest.NewServer(awsd.New(awsd.Config{
 		Region: "eu-north-1", Keys: iam.NewKeys(group, box, time.Now), Authorizer: authorizer,
-		Services: []awsd.Service{{API: stsapi.API(), Handlers: stsapi.Bind(tokens), Access: tokens.Access}},
+		Services: []awsd.Service{{API: stsapi.API(), Handlers: stsapi.Bind(tokens), Access: actions.New("eu-north-1", group.View).Access("sts")}},
 	}))
 	t.Cleanup(api.Close)
 
