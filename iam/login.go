@@ -67,6 +67,9 @@ func validPassword(value *string, parameter string) (string, error) {
 // loginOwner is the user that a login profile's operation is about: the one of that name or, without one, the caller.
 func loginOwner(v *fsm.View, c *principal.Caller, name *string) (fsm.User, error) {
 	if name == nil {
+		if err := mustBeUser(c); err != nil {
+			return fsm.User{}, err
+		}
 		name = &c.UserName
 	}
 	valid, err := requiredName(name, "userName", maxUserName)

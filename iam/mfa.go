@@ -257,6 +257,9 @@ func (s *Service) ResyncMFADevice(ctx context.Context, c *principal.Caller, in *
 func (s *Service) DeactivateMFADevice(ctx context.Context, c *principal.Caller, in *awsiam.DeactivateMFADeviceInput) (*awsiam.DeactivateMFADeviceOutput, error) {
 	name := in.UserName
 	if name == nil {
+		if err := mustBeUser(c); err != nil {
+			return nil, err
+		}
 		name = &c.UserName
 	}
 	valid, err := requiredName(name, "userName", maxUserName)

@@ -137,6 +137,25 @@ func TestRoleSessionMayWhatItsRoleMayAndStopsWithIt(t *testing.T) {
 	wants(t, err, "InvalidClientTokenId", "")
 }
 
+func TestRoleIsNoUserOfItsOwn(t *testing.T) {
+	w := newWire(t)
+	ctx := t.Context()
+	alice := w.user("alice", allows("sts:AssumeRole", "*"))
+	arn := w.role(home, "admin", trusts(trustHome, `"sts:AssumeRole"`, ""), nil)
+	w.put("AROA", "admin", "all", allows("*", "*"))
+	admin := w.iamOf(keysOf(ok(w.assume(alice, &sts.AssumeRoleInput{RoleArn: &arn}))(t).Credentials))
+	const message = "Must specify userName when calling with non-User credentials"
+	_, err := admin.GetUser(ctx, &awsiam.GetUserInput{})
+	wants(t, err, "ValidationError", message)
+	_, err = admin.ListAccessKeys(ctx, &awsiam.ListAccessKeysInput{})
+	wants(t, err, "ValidationError", message)
+	_, err = admin.GetLoginProfile(ctx, &awsiam.GetLoginProfileInput{})
+	wants(t, err, "ValidationError", message)
+	_, err = admin.DeactivateMFADevice(ctx, &awsiam.DeactivateMFADeviceInput{SerialNumber: aws.String("arn:aws:iam::123456789012:mfa/x")})
+	wants(t, err, "ValidationError", message)
+	ok(admin.GetUser(ctx, &awsiam.GetUserInput{UserName: aws.String("alice")}))(t)
+}
+
 func TestLivesOfRoleSessionsAreBounded(t *testing.T) {
 	w := newWire(t)
 	alice := w.user("alice", allows("sts:AssumeRole", "*"))
