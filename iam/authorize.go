@@ -138,7 +138,11 @@ func (a *Authorizer) decide(ask *question) error {
 			Action: n.Action, Resource: n.Resource, Caller: c, Now: now, Context: have.context(n.Context),
 		}
 		decision := policy.Decide(&have.policies, &request)
-		if decision.Effect == policy.Allow {
+		given, err := a.ownPassword(c, n, decision)
+		if err != nil {
+			return err
+		}
+		if given || decision.Effect == policy.Allow {
 			continue
 		}
 		no := &refused{caller: c, service: ask.service, need: n, decision: decision}

@@ -134,3 +134,33 @@ func TestSDKReadsReportsAndMaps(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestPasswordPolicyLetsUsersChangeTheirOwnPassword(t *testing.T) {
+	w := newWire(t)
+	root, ctx := w.iamOf(w.root[home]), t.Context()
+	user := aws.String("alice")
+	ok(root.CreateUser(ctx, &awsiam.CreateUserInput{UserName: user}))(t)
+	ok(root.CreateLoginProfile(ctx, &awsiam.CreateLoginProfileInput{UserName: user, Password: aws.String("first-Pass1")}))(t)
+	key := ok(root.CreateAccessKey(ctx, &awsiam.CreateAccessKeyInput{UserName: user}))(t).AccessKey
+	alice := w.iamOf(aws.Credentials{AccessKeyID: *key.AccessKeyId, SecretAccessKey: *key.SecretAccessKey})
+	change := func(before, after string) error {
+		_, err := alice.ChangePassword(ctx, &awsiam.ChangePasswordInput{OldPassword: &before, NewPassword: &after})
+		return err
+	}
+	denied := func(what string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "AccessDenied") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	denied("without a policy", change("first-Pass1", "second-Pass2"))
+	ok(root.UpdateAccountPasswordPolicy(ctx, &awsiam.UpdateAccountPasswordPolicyInput{AllowUsersToChangePassword: true}))(t)
+	if err := change("first-Pass1", "second-Pass2"); err != nil {
+		t.Error(err)
+	}
+	ok(alice.GetAccountPasswordPolicy(ctx, &awsiam.GetAccountPasswordPolicyInput{}))(t)
+	_, err := alice.GetLoginProfile(ctx, &awsiam.GetLoginProfileInput{})
+	denied("another operation", err)
+	ok(root.PutUserPolicy(ctx, &awsiam.PutUserPolicyInput{UserName: user, PolicyName: aws.String("no"), PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iam:ChangePassword","Resource":"*"}]}`)}))(t)
+	denied("against a denial", change("second-Pass2", "third-Pass3"))
+}
