@@ -95,7 +95,12 @@ func (d *dialect) statement(raw any) (s statement, err error) {
 		}
 	}
 	if block, ok := m["Condition"]; ok {
-		s.conditions, err = d.conditions(block)
+		if s.conditions, err = d.conditions(block); err != nil {
+			return s, err
+		}
+	}
+	if d.kind == Resource {
+		err = fitBucket(&s)
 	}
 	return s, err
 }

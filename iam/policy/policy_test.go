@@ -100,3 +100,15 @@ func TestPatternOfManyWildcardsEnds(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestSomeActionsTellNothingOfTheResourcesAccount(t *testing.T) {
+	doc := document(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Null":{"aws:ResourceAccount":"true"}}}`)
+	for action, absent := range map[string]bool{
+		"ec2:CopyImage": true, "ec2:CopySnapshot": true, "ec2:CreateVolume": true, "ebs:PutSnapshotBlock": true,
+		"ec2:RunInstances": false, "s3:GetObject": false, "iam:GetUser": false,
+	} {
+		if got := ask(t, doc, action, "*", nil) == Allow; got != absent {
+			t.Errorf("%s: %v", action, got)
+		}
+	}
+}

@@ -110,10 +110,16 @@ func (e *evaluation) compute(from source) string {
 	case fromRegion:
 		return c.Region
 	case fromResourceAccount:
+		if e.tellsNoOwner() {
+			return ""
+		}
 		return e.owner
 	case fromService:
 		return e.Service
 	case fromIsService:
+		if e.stranger && e.Service == "" {
+			return ""
+		}
 		return strconv.FormatBool(e.Service != "")
 	case fromFalse:
 		return "false"
@@ -148,6 +154,15 @@ func (e *evaluation) ofWire(from source) string {
 	return ""
 }
 
+// tellsNoOwner tells of the actions that do not have aws:ResourceAccount. Source: "AWS global condition context keys".
+func (e *evaluation) tellsNoOwner() bool {
+	switch e.action {
+	case "ec2:copyimage", "ec2:copysnapshot", "ec2:createvolume", "ec2:createvpcpeeringconnection":
+		return true
+	}
+	return strings.HasPrefix(e.action, "ebs:")
+}
+
 // ofCaller is a value that tells who the caller is; "" when there is none.
 func (e *evaluation) ofCaller(from source) string {
 	c := e.Caller
@@ -159,6 +174,10 @@ func (e *evaluation) ofCaller(from source) string {
 		return c.UserID
 	case fromPrincipalType:
 		return e.principalType()
+	case fromAccount:
+		if e.stranger && e.Service == "" {
+			return "anonymous"
+		}
 	}
 	if e.stranger {
 		return ""
