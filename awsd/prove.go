@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 
 	"hive/awsd/protocol"
@@ -55,10 +56,21 @@ func (x *exchange) checkUnsigned(r *http.Request, claim *sigv4.Claim, form url.V
 	return err
 }
 
-// authorize asks the Authorizer, but for what needs no signature: that decides by itself.
+// authorize asks the Authorizer, but for what needs no signature: that decides by itself. Before it denies, the Authorizer
+// has caught up with every acknowledged write: what the request needs, which names resources as this node knew them, is
+// then worked out again.
 func (x *exchange) authorize(ctx context.Context, c *protocol.Call) error {
 	if c.Caller.Anonymous && slices.Contains(x.service.Unsigned, c.Op) {
 		return nil
 	}
+	err := x.Authorizer.Authorize(ctx, c.Caller, c.Access)
+	if denial := (*protocol.Error)(nil); !errors.As(err, &denial) {
+		return err
+	}
+	need := x.service.access(c.Caller, c.Op, c.Input)
+	if reflect.DeepEqual(need, c.Access) {
+		return err
+	}
+	c.Access = need
 	return x.Authorizer.Authorize(ctx, c.Caller, c.Access)
 }
