@@ -194,16 +194,21 @@ func (a *Authorizer) standingIn(v *fsm.View, c *principal.Caller) (have standing
 		id = fsm.EntityID(c.Session.Issuer)
 	}
 	owned := pile{a: a, v: v, account: account}
-	if role, ok := fsm.RoleByID(v, account, id); ok {
-		owned.of(role.ID)
-		owned.bound(&have, role.Boundary, role.Tags)
-	} else if user, ok := fsm.UserByID(v, account, id); ok {
-		owned.of(user.ID)
-		for _, group := range fsm.GroupsOfUser(v, account, user.ID) {
-			owned.of(group.ID)
+	switch id.Kind() { // whoever was deleted while the request came in has no permissions
+	case fsm.RoleEntity:
+		if role, ok := fsm.RoleByID(v, account, id); ok {
+			owned.of(role.ID)
+			owned.bound(&have, role.Boundary, role.Tags)
 		}
-		owned.bound(&have, user.Boundary, user.Tags)
-	} // whoever was deleted while the request came in has no permissions
+	case fsm.UserEntity:
+		if user, ok := fsm.UserByID(v, account, id); ok {
+			owned.of(user.ID)
+			for _, group := range fsm.GroupsOfUser(v, account, user.ID) {
+				owned.of(group.ID)
+			}
+			owned.bound(&have, user.Boundary, user.Tags)
+		}
+	}
 	have.policies.Identity = owned.docs
 	if s := c.Session; s != nil {
 		have.policies.HasSession = s.Restricted

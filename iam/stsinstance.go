@@ -34,6 +34,12 @@ type instanceSessions struct {
 	have map[fsm.InstanceID]InstanceCredentials
 }
 
+// How long the cluster may take to make new credentials: guests' clients give up after a second.
+const (
+	patienceWith    = 500 * time.Millisecond // while there are good ones
+	patienceWithout = 5 * time.Second
+)
+
 // manyInstances is how many are remembered before those that are over are dropped.
 const manyInstances = 256
 
@@ -80,9 +86,16 @@ func (s *STS) InstanceCredentials(ctx context.Context, i fsm.Instance) (Instance
 	if ok && now.Before(have.Updated.Add(have.Expires.Sub(have.Updated)/2)) {
 		return have, nil
 	}
-	fresh, err := s.forInstance(ctx, i, &role)
+	kept := ok && now.Before(have.Expires)
+	wait := patienceWithout
+	if kept {
+		wait = patienceWith
+	}
+	asking, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	fresh, err := s.forInstance(asking, i, &role)
 	switch {
-	case err != nil && ok && now.Before(have.Expires):
+	case err != nil && kept:
 		s.cfg.Log.WarnContext(ctx, "no new credentials for an instance yet", "instance", i.ID, "role", role.Name, "cause", err)
 		return have, nil
 	case err != nil:
