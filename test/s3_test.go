@@ -36,6 +36,7 @@ func TestThreeNodes(t *testing.T) {
 		{"S3ByHTTPS", s3ByHTTPS},
 		{"IAMKeysWorkOnAllNodesAtOnce", keysEverywhere},
 		{"IAMPoliciesDecide", policiesDecide},
+		{"SessionsEndOnAllNodesAtOnce", sessionsEndEverywhere},
 		{"IAMByTheCLI", iamByCLI},
 		{"AccountsLive", accountsLive},
 		{"TheAuditTrailTells", auditTells},
