@@ -238,14 +238,24 @@ func EntityByID(v *View, account AccountID, id EntityID) (Entity, bool) {
 
 // EntityByARN is what all kinds of entity have of the one with exactly that ARN, its path included, in any account.
 func EntityByARN(v *View, arn string) (Entity, bool) {
-	rest, ok := strings.CutPrefix(arn, "arn:aws:iam::")
-	account, rest, cut := strings.Cut(rest, ":")
-	kind, _, slash := strings.Cut(rest, "/")
-	if !ok || !cut || !slash {
+	account := accountInARN(arn)
+	rest := strings.TrimPrefix(arn, "arn:aws:iam::"+string(account)+":")
+	kind, _, ok := strings.Cut(rest, "/")
+	if account == "" || !ok {
 		return Entity{}, false
 	}
-	e, ok := EntityByName(v, AccountID(account), EntityKind(kind), arn[strings.LastIndexByte(arn, '/')+1:])
+	e, ok := EntityByName(v, account, EntityKind(kind), arn[strings.LastIndexByte(arn, '/')+1:])
 	return e, ok && e.ARN() == arn
+}
+
+// accountInARN is the account that the ARN of an entity names, "" for another ARN.
+func accountInARN(arn string) AccountID {
+	rest, ok := strings.CutPrefix(arn, "arn:aws:iam::")
+	account, _, cut := strings.Cut(rest, ":")
+	if !ok || !cut {
+		return ""
+	}
+	return AccountID(account)
 }
 
 func head[V entityRecord](rec V, ok bool) (Entity, bool) { return rec.Entity(), ok }

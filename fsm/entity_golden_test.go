@@ -12,6 +12,7 @@ var (
 		Account: goldenAccount, ID: "AROAIOSFODNN7EXAMPLE1", Name: "Worker", Path: "/staff/", Created: 1_700_000_000,
 		Trust: `{"Version":"2012-10-17"}`, MaxSession: 3600, Description: "works", Tags: goldenTags, Boundary: goldenARN,
 		ServiceLinked: "autoscaling.amazonaws.com",
+		Trusted:       []Trusted{{ARN: "arn:aws:iam::123456789012:user/staff/Alice", ID: "AIDAIOSFODNN7EXAMPLE1"}},
 	}
 	goldenProfile = InstanceProfile{
 		Account: goldenAccount, ID: "AIPAIOSFODNN7EXAMPLE1", Name: "Web", Path: "/staff/", Created: 1_700_000_000,

@@ -162,3 +162,37 @@ func TestBoundaryFollowsItsEntity(t *testing.T) {
 	}
 	g.must(&fsm.DeleteManagedPolicy{Account: accountA, ID: "ANPA1"})
 }
+
+func TestTrustPolicyFollowsWhomItNames(t *testing.T) {
+	g := world(t)
+	const text = `{"AWS":["arn:aws:iam::111111111111:user/alice","arn:aws:iam::111111111111:role/Worker","arn:aws:iam::999999999999:role/x"]}`
+	role := ofRole(accountA, "AROA2", "trusting")
+	role.Trust = text
+	role.Trusted = []fsm.Trusted{{ARN: "arn:aws:iam::111111111111:user/alice", ID: "AIDA1"}, {ARN: "arn:aws:iam::111111111111:role/Worker", ID: "AROA1"}}
+	g.must(&fsm.CreateRole{Role: role})
+	now := func() (trust string) {
+		g.view(func(v *fsm.View) {
+			r, _ := fsm.RoleByID(v, accountA, "AROA2")
+			trust = r.TrustNow(v)
+		})
+		return trust
+	}
+	if got := now(); got != text {
+		t.Errorf("%s", got)
+	}
+	alice := g.user(accountA, "alice")
+	alice.Name = "anna"
+	g.must(&fsm.UpdateUser{User: alice})
+	g.must(&fsm.DeleteRole{Account: accountA, ID: "AROA1"})
+	g.must(&fsm.CreateRole{Role: ofRole(accountA, "AROA3", "Worker")}) // a namesake
+	want := `{"AWS":["arn:aws:iam::111111111111:user/anna","AROA1","arn:aws:iam::999999999999:role/x"]}`
+	if got := now(); got != want {
+		t.Errorf("%s", got)
+	}
+	g.view(func(v *fsm.View) { role, _ = fsm.RoleByID(v, accountA, "AROA2") })
+	role.Trust, role.Trusted = "{}", nil
+	g.must(&fsm.UpdateRole{Role: role})
+	if got := now(); got != "{}" {
+		t.Errorf("%s", got)
+	}
+}

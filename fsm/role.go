@@ -1,6 +1,9 @@
 package fsm
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Role is an IAM role.
 type Role struct {
@@ -17,6 +20,30 @@ type Role struct {
 	Boundary    string    `cbor:"10,keyasint,omitempty"` // ARN of the policy that bounds its permissions
 	// ServiceLinked is the service whose role it is ("autoscaling.amazonaws.com"): only that service's operations change it.
 	ServiceLinked string `cbor:"11,keyasint,omitempty"`
+	// Trusted are the users and roles that Trust names, as they were when it was put.
+	Trusted []Trusted `cbor:"12,keyasint,omitempty"`
+}
+
+// Trusted is a user or role of any account of the cluster.
+type Trusted struct {
+	ARN string   `cbor:"1,keyasint"`
+	ID  EntityID `cbor:"2,keyasint"`
+}
+
+// TrustNow is the role's trust policy with those that it names as they are to be called now: by today's ARN, or by the id
+// where they are gone. So a namesake that is made later is not meant. Source: "AWS JSON policy elements: Principal".
+func (r Role) TrustNow(v *View) string {
+	trust := r.Trust
+	for _, t := range r.Trusted {
+		now := string(t.ID)
+		if e, ok := EntityByID(v, accountInARN(t.ARN), t.ID); ok {
+			now = e.ARN()
+		}
+		if now != t.ARN {
+			trust = strings.ReplaceAll(trust, `"`+t.ARN+`"`, `"`+now+`"`)
+		}
+	}
+	return trust
 }
 
 // Entity is what a role has as every entity has it.
@@ -105,7 +132,8 @@ func (c *UpdateRole) Check(v *View) error {
 func (c *UpdateRole) Record(w *Writer) {
 	have, _ := RoleByID(&w.View, c.Role.Account, c.Role.ID)
 	bind(w, have.Account, have.ID, have.Boundary, c.Role.Boundary)
-	have.Trust, have.MaxSession, have.Description = c.Role.Trust, c.Role.MaxSession, c.Role.Description
+	have.Trust, have.Trusted = c.Role.Trust, slices.Clone(c.Role.Trusted)
+	have.MaxSession, have.Description = c.Role.MaxSession, c.Role.Description
 	have.Tags, have.Boundary = slices.Clone(c.Role.Tags), c.Role.Boundary
 	roles.put(w, have)
 }

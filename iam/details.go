@@ -163,7 +163,7 @@ func (d *details) roles(start string) {
 func (d *details) role(r fsm.Role) types.RoleDetail {
 	out := types.RoleDetail{
 		Arn: aws.String(r.ARN()), CreateDate: date(r.Created), Path: aws.String(r.Path), RoleId: aws.String(string(r.ID)), RoleName: aws.String(r.Name),
-		AssumeRolePolicyDocument: encodeDocument(r.Trust), RolePolicyList: d.inline(r.ID), AttachedManagedPolicies: d.attached(r.ID),
+		AssumeRolePolicyDocument: encodeDocument(r.TrustNow(d.v)), RolePolicyList: d.inline(r.ID), AttachedManagedPolicies: d.attached(r.ID),
 		InstanceProfileList: []types.InstanceProfile{}, Tags: tagsOut(r.Tags), PermissionsBoundary: boundaryOut(r.Boundary), RoleLastUsed: &types.RoleLastUsed{},
 	}
 	for p := range fsm.InstanceProfilesOfRole(d.v, d.account, r.ID, "") {

@@ -19,7 +19,7 @@ func profileOut(v *fsm.View, p fsm.InstanceProfile) types.InstanceProfile {
 		InstanceProfileId: aws.String(string(p.ID)), InstanceProfileName: aws.String(p.Name), Roles: []types.Role{},
 	}
 	if role, ok := fsm.RoleByID(v, p.Account, p.Role); ok {
-		out.Roles = append(out.Roles, roleOut(role))
+		out.Roles = append(out.Roles, roleOut(role, role.TrustNow(v)))
 	}
 	return out
 }

@@ -24,17 +24,17 @@ const (
 	maxDescription = 1000 // characters, also of a managed policy
 )
 
-// roleOut is a role as all answers show it.
-func roleOut(r fsm.Role) types.Role {
+// roleOut is a role as all answers show it. trust is its trust policy as it reads now.
+func roleOut(r fsm.Role, trust string) types.Role {
 	return types.Role{
 		Arn: aws.String(r.ARN()), CreateDate: date(r.Created), Path: aws.String(r.Path), RoleId: aws.String(string(r.ID)),
-		RoleName: aws.String(r.Name), AssumeRolePolicyDocument: encodeDocument(r.Trust),
+		RoleName: aws.String(r.Name), AssumeRolePolicyDocument: encodeDocument(trust),
 	}
 }
 
 // roleListed is a role as lists show it.
-func roleListed(r fsm.Role) types.Role {
-	out := roleOut(r)
+func roleListed(v *fsm.View, r fsm.Role) types.Role {
+	out := roleOut(r, r.TrustNow(v))
 	out.MaxSessionDuration = aws.Int32(r.MaxSession)
 	out.Description = optional(r.Description)
 	return out
@@ -82,24 +82,28 @@ func readPolicy(doc string, kind policy.Kind) (*policy.Document, error) {
 	return read, err
 }
 
-// checkTrust refuses a trust policy that would not be enforced as it stands, and one that names a user or role that an
-// account of this cluster does not have.
-func checkTrust(v *fsm.View, doc string) error {
+// trusted are the users and roles of this cluster's accounts that a trust policy names. It refuses a policy that would not be
+// enforced as it stands, and one that names a user or role that its account does not have.
+func trusted(v *fsm.View, doc string) (out []fsm.Trusted, err error) {
 	read, err := readPolicy(doc, policy.Trust)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, p := range read.Principals() {
 		parts := strings.SplitN(p.Value, ":", 6)
 		if p.Kind != "AWS" || len(parts) < 6 || parts[2] != "iam" || parts[5] == "root" {
 			continue
 		}
-		_, here := fsm.AccountOf(v, fsm.AccountID(parts[4]))
-		if _, ok := fsm.EntityByARN(v, p.Value); here && !ok {
-			return malformedPolicy(`Invalid principal in policy: "AWS":"` + p.Value + `"`)
+		if _, here := fsm.AccountOf(v, fsm.AccountID(parts[4])); !here {
+			continue
 		}
+		e, ok := fsm.EntityByARN(v, p.Value)
+		if !ok {
+			return nil, malformedPolicy(`Invalid principal in policy: "AWS":"` + p.Value + `"`)
+		}
+		out = append(out, fsm.Trusted{ARN: p.Value, ID: e.ID})
 	}
-	return nil
+	return out, nil
 }
 
 func validDescription(value *string) (string, error) {
@@ -137,7 +141,7 @@ func (s *Service) CreateRole(ctx context.Context, c *principal.Caller, in *awsia
 	}
 	role.Account, role.ID, role.Created = fsm.AccountID(c.Account), fsm.EntityID(id), s.cfg.Clock().Unix()
 	err = s.decide(ctx, c, role.Name, func(v *fsm.View) (fsm.Command, error) {
-		if err := checkTrust(v, role.Trust); err != nil {
+		if role.Trusted, err = trusted(v, role.Trust); err != nil {
 			return nil, err
 		}
 		role.Boundary, err = boundaryIn(v, c, in.PermissionsBoundary)
@@ -146,7 +150,7 @@ func (s *Service) CreateRole(ctx context.Context, c *principal.Caller, in *awsia
 	if err != nil {
 		return nil, err
 	}
-	out := roleOut(role)
+	out := roleOut(role, role.Trust)
 	out.PermissionsBoundary = boundaryOut(role.Boundary)
 	if len(role.Tags) > 0 {
 		out.Tags = tagsOut(role.Tags)
@@ -183,7 +187,7 @@ func (s *Service) GetRole(ctx context.Context, c *principal.Caller, in *awsiam.G
 		if err != nil {
 			return err
 		}
-		shown := roleListed(role)
+		shown := roleListed(v, role)
 		shown.PermissionsBoundary = boundaryOut(role.Boundary)
 		if len(role.Tags) > 0 {
 			shown.Tags = tagsOut(role.Tags)
@@ -216,7 +220,7 @@ func (s *Service) ListRoles(ctx context.Context, c *principal.Caller, in *awsiam
 		out.Roles, out.Marker = listed(p, func(start string, yield func(fsm.Role) bool) {
 			fsm.RolesFrom(v, fsm.AccountID(c.Account), start, yield)
 		}, byName[fsm.Role], func(r fsm.Role) (types.Role, bool) {
-			return roleListed(r), strings.HasPrefix(r.Path, prefix)
+			return roleListed(v, r), strings.HasPrefix(r.Path, prefix)
 		})
 		out.IsTruncated = out.Marker != nil
 		return nil
@@ -261,16 +265,15 @@ func (s *Service) UpdateRoleDescription(ctx context.Context, c *principal.Caller
 	if in.Description == nil {
 		return nil, constraint("null", "description", "Member must not be null")
 	}
-	var changed fsm.Role
-	err := s.changeRole(ctx, c, in.RoleName, func(_ *fsm.View, r *fsm.Role) (err error) {
+	var out types.Role
+	err := s.changeRole(ctx, c, in.RoleName, func(v *fsm.View, r *fsm.Role) (err error) {
 		r.Description, err = validDescription(in.Description)
-		changed = *r
+		out = roleOut(*r, r.TrustNow(v))
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	out := roleOut(changed)
 	out.Description = in.Description
 	return &awsiam.UpdateRoleDescriptionOutput{Role: &out}, nil
 }
@@ -287,7 +290,8 @@ func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, c *principal.Calle
 			return err
 		}
 		r.Trust = doc
-		return checkTrust(v, doc)
+		r.Trusted, err = trusted(v, doc)
+		return err
 	}))
 }
 

@@ -101,6 +101,30 @@ func TestTrustPolicyNamesWhoIsThere(t *testing.T) {
 	}
 }
 
+func TestTrustPolicyDoesNotMeanANamesake(t *testing.T) {
+	r := newRig(t)
+	ctx, alice, role := t.Context(), aws.String("alice"), aws.String("worker")
+	id := *must(r.CreateUser(ctx, r.root, &awsiam.CreateUserInput{UserName: alice}))(t).User.UserId
+	arn := "arn:aws:iam::" + r.root.Account + ":user/alice"
+	doc := func(principal string) string {
+		return `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"` + principal + `"},"Action":"sts:AssumeRole"}}`
+	}
+	must(r.CreateRole(ctx, r.root, &awsiam.CreateRoleInput{RoleName: role, AssumeRolePolicyDocument: aws.String(doc(arn))}))(t)
+	check := func(principal string) {
+		t.Helper()
+		got := must(r.GetRole(ctx, r.root, &awsiam.GetRoleInput{RoleName: role}))(t).Role
+		if text, _ := url.PathUnescape(*got.AssumeRolePolicyDocument); text != doc(principal) {
+			t.Errorf("%s, want %s", text, principal)
+		}
+	}
+	check(arn)
+	must(r.UpdateUser(ctx, r.root, &awsiam.UpdateUserInput{UserName: alice, NewUserName: aws.String("anna"), NewPath: aws.String("/x/")}))(t)
+	check("arn:aws:iam::" + r.root.Account + ":user/x/anna")
+	must(r.DeleteUser(ctx, r.root, &awsiam.DeleteUserInput{UserName: aws.String("anna")}))(t)
+	must(r.CreateUser(ctx, r.root, &awsiam.CreateUserInput{UserName: alice}))(t)
+	check(id)
+}
+
 func TestInstanceProfileCarriesOneRole(t *testing.T) {
 	r := newRig(t)
 	ctx, name, role := t.Context(), aws.String("web"), aws.String("worker")

@@ -135,7 +135,7 @@ func (s *Service) CreateServiceLinkedRole(ctx context.Context, c *principal.Call
 			return nil, err
 		}
 	}
-	out := roleOut(role)
+	out := roleOut(role, role.Trust)
 	out.Description = optional(role.Description)
 	return &awsiam.CreateServiceLinkedRoleOutput{Role: &out}, nil
 }

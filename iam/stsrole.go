@@ -153,6 +153,7 @@ func (s *STS) assume(ctx context.Context, c *principal.Caller, ask *assumption) 
 		if role, ok = fsm.RoleByARN(v, account, ask.arn); !ok || suspended(v, account) {
 			return ask.denied(c, ask.action)
 		}
+		role.Trust = role.TrustNow(v)
 		if !c.Anonymous {
 			have, err = s.cfg.Authorizer.standingIn(v, c)
 		}
