@@ -1,8 +1,15 @@
 package actions_test
 
 import (
+	"errors"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
+
+	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
+	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"hive/awsd/cloudtrailapi"
 	"hive/awsd/ebsapi"
@@ -13,8 +20,11 @@ import (
 	"hive/awsd/stsapi"
 	"hive/awsd/taggingapi"
 	"hive/ec2"
+	"hive/fsm"
 	"hive/iam"
 	"hive/iam/actions"
+	"hive/iam/principal"
+	"hive/iam/trail"
 	"hive/s3"
 )
 
@@ -33,8 +43,8 @@ func models() map[string]struct {
 		"s3":         {s3api.API(), s3api.Bind(&s3.Service{})},
 		"iam":        {iamapi.API(), iamapi.Bind(&iam.Service{})},
 		"sts":        {stsapi.API(), stsapi.Bind(&iam.STS{})},
-		"tagging":    {taggingapi.API(), nil},
-		"cloudtrail": {cloudtrailapi.API(), nil},
+		"tagging":    {taggingapi.API(), taggingapi.Bind(&ec2.Tagging{})},
+		"cloudtrail": {cloudtrailapi.API(), cloudtrailapi.Bind(&trail.Trail{})},
 	}
 }
 
@@ -90,3 +100,37 @@ func TestEveryRowFitsItsOperationsInput(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryAnsweredOperationOfS3NamesItsBucket(t *testing.T) {
+	access := actions.New("us-test-1", noState).Access("s3")
+	caller := &principal.Caller{Account: "123456789012", ARN: "arn:aws:iam::123456789012:user/x", UserName: "x"}
+	m := models()["s3"]
+	for name := range m.handlers {
+		in := reflect.New(m.api.Operation(name).InputType())
+		for field, value := range map[string]string{"Bucket": "bucket", "Key": "key", "CopySource": "from/there"} {
+			if f := in.Elem().FieldByName(field); f.IsValid() {
+				f.Set(reflect.ValueOf(&value))
+			}
+		}
+		if del, ok := in.Interface().(*sdk.DeleteObjectsInput); ok {
+			del.Delete = &types.Delete{Objects: []types.ObjectIdentifier{{Key: del.Bucket}}}
+		}
+		need := access(caller, name, in.Interface())
+		last := need[len(need)-1]
+		if name != "ListBuckets" && !strings.HasPrefix(last.Resource, "arn:aws:s3:::bucket") || !strings.HasPrefix(last.Action, "s3:") {
+			t.Errorf("%s needs %v", name, need)
+		}
+	}
+}
+
+// TestWhatCannotBeReadIsLikeWhatIsNotThere: the handler, and the Authorizer, read again and say why they cannot.
+func TestWhatCannotBeReadIsLikeWhatIsNotThere(t *testing.T) {
+	get := actions.New("us-test-1", noState).Of("iam", "GetUser")
+	name := "bob"
+	need := get(&principal.Caller{Account: "123456789012"}, &awsiam.GetUserInput{UserName: &name})
+	if len(need) != 1 || need[0].Resource != "arn:aws:iam::123456789012:user/bob" {
+		t.Errorf("%v", need)
+	}
+}
+
+func noState(func(*fsm.View) error) error { return errors.New("no state") }

@@ -150,15 +150,15 @@ func TestWhatKeyPairsTagsAndNetworksNeed(t *testing.T) {
 		{"DescribeTags", &sdk.DescribeTagsInput{}, one("ec2:DescribeTags *")},
 		{"CreateVpc", &sdk.CreateVpcInput{TagSpecifications: spec("vpc", "a", "b")}, []string{"ec2:CreateVpc EC2:vpc/* aws:requesttag/a=b", "ec2:CreateTags EC2:vpc/*"}},
 		{"DeleteVpc", &sdk.DeleteVpcInput{VpcId: str(vpcID)}, one("ec2:DeleteVpc EC2:vpc/" + vpcID + " ec2:vpcid=" + vpcID + " ec2:resourcetag/env=prod")},
-		{"CreateSubnet", &sdk.CreateSubnetInput{VpcId: str(vpcID)}, []string{"ec2:CreateSubnet EC2:subnet/* ec2:vpc=EC2:vpc/" + vpcID, "ec2:CreateSubnet EC2:vpc/" + vpcID}},
+		{"CreateSubnet", &sdk.CreateSubnetInput{VpcId: str(vpcID)}, []string{"ec2:CreateSubnet EC2:subnet/*", "ec2:CreateSubnet EC2:vpc/" + vpcID}},
 		{"ModifySubnetAttribute", &sdk.ModifySubnetAttributeInput{SubnetId: str(subnetID), MapPublicIpOnLaunch: &types.AttributeBooleanValue{Value: aws.Bool(false)}}, one("ec2:ModifySubnetAttribute EC2:subnet/" + subnetID + " ec2:attribute/mappubliciponlaunch=false ec2:attribute=MapPublicIpOnLaunch")},
 		{"AuthorizeSecurityGroupIngress", &sdk.AuthorizeSecurityGroupIngressInput{GroupName: str("default")}, []string{"ec2:AuthorizeSecurityGroupIngress EC2:security-group/" + groupID, "ec2:AuthorizeSecurityGroupIngress EC2:security-group-rule/*"}},
 		{"AuthorizeSecurityGroupIngress", &sdk.AuthorizeSecurityGroupIngressInput{GroupId: str("sg-1")}, []string{"ec2:AuthorizeSecurityGroupIngress EC2:security-group/sg-1", "ec2:AuthorizeSecurityGroupIngress EC2:security-group-rule/*"}},
 		{"DeleteSecurityGroup", &sdk.DeleteSecurityGroupInput{}, one("ec2:DeleteSecurityGroup *")},
 		{"CreateNetworkInterface", &sdk.CreateNetworkInterfaceInput{SubnetId: str(subnetID), Groups: []string{"sg-1"}}, []string{
-			"ec2:CreateNetworkInterface EC2:network-interface/* ec2:subnet=EC2:subnet/" + subnetID, "ec2:CreateNetworkInterface EC2:subnet/" + subnetID, "ec2:CreateNetworkInterface EC2:security-group/sg-1",
+			"ec2:CreateNetworkInterface EC2:network-interface/* ec2:vpc=EC2:vpc/" + vpcID, "ec2:CreateNetworkInterface EC2:subnet/" + subnetID, "ec2:CreateNetworkInterface EC2:security-group/sg-1",
 		}},
-		{"AllocateAddress", &sdk.AllocateAddressInput{}, one("ec2:AllocateAddress EC2:elastic-ip/* ec2:domain=vpc")},
+		{"AllocateAddress", &sdk.AllocateAddressInput{}, one("ec2:AllocateAddress EC2:elastic-ip/*")},
 		{"AssociateAddress", &sdk.AssociateAddressInput{AllocationId: str("eipalloc-1"), InstanceId: str("i-1")}, []string{"ec2:AssociateAddress EC2:elastic-ip/eipalloc-1", "ec2:AssociateAddress EC2:instance/i-1"}},
 		{"AttachInternetGateway", &sdk.AttachInternetGatewayInput{InternetGatewayId: str("igw-1"), VpcId: str("vpc-1")}, []string{"ec2:AttachInternetGateway EC2:internet-gateway/igw-1", "ec2:AttachInternetGateway EC2:vpc/vpc-1"}},
 		{"CreateRoute", &sdk.CreateRouteInput{RouteTableId: str("rtb-1")}, one("ec2:CreateRoute EC2:route-table/rtb-1")},
@@ -189,12 +189,12 @@ func TestTaggingThroughTheTaggingAPINeedsWhatTheServiceAsksFor(t *testing.T) {
 	checkRows(t, "tagging", []row{
 		{"GetResources", &resourcegroupstaggingapi.GetResourcesInput{}, one("tag:GetResources *")},
 		{"TagResources", &resourcegroupstaggingapi.TagResourcesInput{ResourceARNList: arns, Tags: map[string]string{"K": "v"}}, []string{
-			"tag:TagResources * aws:requesttag/k=v aws:tagkeys=K",
+			"tag:TagResources *",
 			"ec2:CreateTags EC2:instance/" + instanceID + " aws:requesttag/k=v ec2:resourcetag/env=prod ec2:instancetype=t3.nano",
 			"ec2:CreateTags EC2:key-pair/" + keyID + " ec2:resourcetag/env=prod", "s3:PutBucketTagging S3:ours aws:requesttag/k=v",
 			"iam:TagRole IAM:role/svc/web iam:resourcetag/team=blue", "iam:TagUser IAM:user/alice aws:tagkeys=K", "tag:TagResources *",
 		}},
-		{"UntagResources", &resourcegroupstaggingapi.UntagResourcesInput{ResourceARNList: arns[:1], TagKeys: []string{"a", "b"}}, []string{"tag:UntagResources * aws:tagkeys=a|b", "ec2:DeleteTags EC2:instance/" + instanceID + " aws:tagkeys=a|b"}},
+		{"UntagResources", &resourcegroupstaggingapi.UntagResourcesInput{ResourceARNList: arns[:1], TagKeys: []string{"a", "b"}}, []string{"tag:UntagResources *", "ec2:DeleteTags EC2:instance/" + instanceID + " aws:tagkeys=a|b"}},
 		{"UntagResources", &resourcegroupstaggingapi.UntagResourcesInput{ResourceARNList: arns[3:4]}, []string{"tag:UntagResources *", "iam:UntagRole IAM:role/svc/web"}},
 	})
 }

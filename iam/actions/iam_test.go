@@ -149,7 +149,7 @@ func TestWhatSTSNeeds(t *testing.T) {
 		{"GetAccessKeyInfo", &sts.GetAccessKeyInfoInput{AccessKeyId: str("AKIA")}, one("sts:GetAccessKeyInfo *")},
 		{"DecodeAuthorizationMessage", &sts.DecodeAuthorizationMessageInput{}, one("sts:DecodeAuthorizationMessage *")},
 		{"AssumeRole", &sts.AssumeRoleInput{RoleArn: &web, RoleSessionName: str("s"), ExternalId: str("x"), DurationSeconds: aws.Int32(900)}, one(
-			"sts:AssumeRole " + web + " sts:rolesessionname=s sts:externalid=x sts:durationseconds=900 iam:resourcetag/team=blue aws:resourcetag/team=blue !aws:tagkeys !sts:sourceidentity")},
+			"sts:AssumeRole " + web + " sts:rolesessionname=s sts:externalid=x !sts:durationseconds iam:resourcetag/team=blue aws:resourcetag/team=blue !aws:tagkeys !sts:sourceidentity")},
 		{"AssumeRole", &sts.AssumeRoleInput{RoleArn: &theirs, RoleSessionName: str("s")}, one("sts:AssumeRole " + theirs + " iam:resourcetag/team=green !sts:externalid")},
 		{"AssumeRole", &sts.AssumeRoleInput{RoleArn: &web, RoleSessionName: str("s"), SourceIdentity: str("me"), TransitiveTagKeys: []string{"a", "b"}, Tags: []ststypes.Tag{{Key: str("a"), Value: str("1")}}}, []string{
 			"sts:AssumeRole " + web + " sts:sourceidentity=me sts:transitivetagkeys=a|b aws:requesttag/a=1 aws:tagkeys=a",

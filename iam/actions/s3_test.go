@@ -53,7 +53,7 @@ func TestWhatWritingObjectsNeeds(t *testing.T) {
 		}},
 		{"PutObject", &sdk.PutObjectInput{Bucket: str("b"), Key: str("k"), GrantRead: str("id=x")}, []string{"s3:PutObject S3:b/k s3:x-amz-grant-read=id=x", "s3:PutObjectAcl S3:b/k"}},
 		{"PutObject", &sdk.PutObjectInput{Bucket: str("b"), Key: str("k"), ObjectLockMode: "GOVERNANCE", ObjectLockRetainUntilDate: &day}, []string{
-			"s3:PutObject S3:b/k s3:object-lock-mode=GOVERNANCE s3:object-lock-retain-until-date=2030-01-02T03:04:05Z", "s3:PutObjectRetention S3:b/k s3:object-lock-mode=GOVERNANCE",
+			"s3:PutObject S3:b/k s3:object-lock-mode=GOVERNANCE s3:object-lock-retain-until-date=2030-01-02T03:04:05Z", "s3:PutObjectRetention S3:b/k s3:object-lock-mode=GOVERNANCE !s3:object-lock-legal-hold",
 		}},
 		{"PutObject", &sdk.PutObjectInput{Bucket: str("b"), Key: str("k"), ObjectLockLegalHoldStatus: "ON"}, []string{"s3:PutObject S3:b/k s3:object-lock-legal-hold=ON", "s3:PutObjectLegalHold S3:b/k"}},
 		{"CreateMultipartUpload", &sdk.CreateMultipartUploadInput{Bucket: str("b"), Key: str("k"), Tagging: str("a=b")}, []string{"s3:PutObject S3:b/k s3:objectcreationoperation=false", "s3:PutObjectTagging S3:b/k s3:requestobjecttag/a=b"}},
