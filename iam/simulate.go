@@ -130,14 +130,11 @@ func (h source) policies(v *fsm.View) (out sources, err error) {
 	return out, nil
 }
 
-// caller is a source as the one who asks.
+// caller is a source as the one who asks. A role has no session: when it was issued is context that a simulation may be given.
 func (h source) caller() *principal.Caller {
 	c := &principal.Caller{Account: string(h.entity.Account), ARN: h.entity.ARN(), UserID: string(h.entity.ID)}
-	switch h.entity.ID.Kind() {
-	case fsm.UserEntity:
+	if h.entity.ID.Kind() == fsm.UserEntity {
 		c.UserName = h.entity.Name
-	case fsm.RoleEntity:
-		c.Session = &principal.Session{Kind: principal.RoleSession, Issuer: string(h.entity.ID), IssuerARN: h.entity.ARN()}
 	}
 	return c
 }

@@ -145,6 +145,12 @@ func TestBoundaryAndTagsOfARoleCountInSimulations(t *testing.T) {
 	if !got[1].PermissionsBoundaryDecisionDetail.AllowedByPermissionsBoundary {
 		t.Errorf("%+v", got[1])
 	}
+	// What revokes a role's sessions asks when they were issued, which a simulation does not know by itself.
+	in.PolicyInputList = []string{`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateLessThan":{"aws:TokenIssueTime":"2024-01-01T00:00:00Z"}}}]}`}
+	got = must(r.SimulatePrincipalPolicy(t.Context(), r.root, in))(t).EvaluationResults
+	if got[0].EvalDecision != types.PolicyEvaluationDecisionTypeAllowed || !slices.Equal(got[0].MissingContextValues, []string{"aws:TokenIssueTime"}) {
+		t.Errorf("%q, missing %q", decisions(got), got[0].MissingContextValues)
+	}
 	in.PermissionsBoundaryPolicyInputList = []string{statement("Allow", "ec2:*", "*")}
 	if got := must(r.SimulatePrincipalPolicy(t.Context(), r.root, in))(t).EvaluationResults; got[0].EvalDecision != types.PolicyEvaluationDecisionTypeImplicitDeny {
 		t.Errorf("another boundary: %q", decisions(got))

@@ -19,7 +19,7 @@ var secret = map[string]bool{
 	"privatekey": true, "privatekeymaterial": true, "keymaterial": true, "userdata": true, "base32stringseed": true, "qrcodepng": true,
 	"authenticationcode1": true, "authenticationcode2": true, "tokencode": true, "webidentitytoken": true,
 	"samlassertion": true, "assertionencryptionkey": true, "serversidecustomerkey": true, "ssecustomerkey": true,
-	"copysourcessecustomerkey": true, "encodedmessage": true, "clientsecret": true, "addprivatekey": true,
+	"copysourcessecustomerkey": true, "encodedmessage": true, "clientsecret": true, "addprivatekey": true, "servicepassword": true, "servicecredentialsecret": true,
 }
 
 const hidden = "HIDDEN_DUE_TO_SECURITY_REASONS"
