@@ -179,7 +179,7 @@ func TestValuesOfKeys(t *testing.T) {
 		holds := func(condition string) bool {
 			doc := parse(t, document(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{`+condition+`}}`), Identity)
 			var e evaluation
-			e.init(&Policies{}, a.request("s3:GetObject", "arn:aws:s3:::b/k", nil))
+			e.prepare(&Policies{}, a.request("s3:GetObject", "arn:aws:s3:::b/k", nil))
 			return e.applies(&doc.statements[0])
 		}
 		if isAbsent := holds(fmt.Sprintf(`"Null":{%q:"true"}`, r.col[1])); isAbsent != (r.col[2] == "none") {
@@ -201,7 +201,7 @@ func TestPrincipals(t *testing.T) {
 		doc := parse(t, document(`{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::b/*","Principal":`+r.col[0]+`}`), Resource)
 		a := askerOf(t, r.col[1])
 		var e evaluation
-		e.init(&Policies{}, a.request("s3:GetObject", "arn:aws:s3:::b/k", nil))
+		e.prepare(&Policies{}, a.request("s3:GetObject", "arn:aws:s3:::b/k", nil))
 		if got, applies := e.matchesPrincipal(&doc.statements[0]); got != want || applies != (want != grantNone) {
 			t.Errorf("%s: %v, %v", r.name(), got, applies)
 		}

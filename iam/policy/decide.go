@@ -4,7 +4,7 @@ package policy
 // draws the order. A trust policy always has to allow; a bucket's may do so in place of the caller's own policies.
 func Decide(p *Policies, r *Request) Decision {
 	var e evaluation
-	e.init(p, r)
+	e.prepare(p, r)
 	return e.decide(p)
 }
 

@@ -42,7 +42,7 @@ type memo[T any] struct {
 	ok    bool
 }
 
-func (e *evaluation) init(p *Policies, r *Request) {
+func (e *evaluation) prepare(p *Policies, r *Request) {
 	c := r.Caller
 	e.Request, e.action, e.bounded = r, strings.ToLower(r.Action), p.HasBoundary
 	e.arn, e.isARN = splitARN(r.Resource)
@@ -59,7 +59,8 @@ func (e *evaluation) init(p *Policies, r *Request) {
 	}
 	e.stranger = c.Anonymous || c.Account == "" || r.Service != "" || r.Provider != ""
 	// A federated user of the root user has what its session policies allow.
-	e.root = !e.stranger && (c.Root || c.Session != nil && c.Session.Kind == principal.FederatedSession && c.Session.Issuer == "")
+	e.root = !e.stranger && (c.Root || c.Session != nil && c.Session.Kind == principal.FederatedSession &&
+		c.Session.Issuer == "" && strings.HasSuffix(c.Session.IssuerARN, ":root"))
 }
 
 // verdict is what the documents of one kind say.

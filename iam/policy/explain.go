@@ -23,7 +23,7 @@ type Match struct {
 // Explain decides as Decide does, and tells how.
 func Explain(p *Policies, r *Request) (Decision, Explanation) {
 	var e evaluation
-	e.init(p, r)
+	e.prepare(p, r)
 	d := e.decide(p)
 	var out Explanation
 	for _, of := range []struct {

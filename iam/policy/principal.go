@@ -63,6 +63,11 @@ func (d *dialect) readPrincipals(m map[string]any, s *statement) error {
 		s.principals = []principalPattern{{form: everyone, text: "*"}}
 		return nil
 	}
+	return d.principalBlock(raw, s)
+}
+
+// principalBlock reads principals by their kinds: {"AWS": …, "Service": […]}.
+func (d *dialect) principalBlock(raw any, s *statement) error {
 	block, ok := raw.(*object)
 	if !ok || len(block.members) == 0 {
 		return d.syntax("Principal must be \"*\" or an object")

@@ -306,7 +306,7 @@ func TestPatternsWithVariablesAreThoseOfTheirValues(t *testing.T) {
 		a := askerOf(t, "alice")
 		r := a.request("s3:ListBucket", "*", map[string][]string{"s3:prefix": {values[1]}, "aws:principaltag/x": {values[2]}})
 		var e evaluation
-		e.init(&Policies{}, r)
+		e.prepare(&Policies{}, r)
 		syntax := patternSyntax{wildcards: true, variables: true}
 		one, err := syntax.compile(withVariables)
 		if err != nil {
