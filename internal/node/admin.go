@@ -11,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	"hive/events"
 	"hive/fsm"
 	"hive/internal/admin"
 	"hive/internal/cluster"
@@ -72,6 +73,8 @@ func (n *Node) adminHandler() http.Handler {
 	handle("PATCH /v1/settings", n.changeSettings)
 	n.handleAccounts(mux, handle)
 	mux.HandleFunc("GET /v1/audit", n.serveAudit)
+	mux.HandleFunc("GET /v1/events", n.events.serve((*events.Bridge).ServeTail))
+	mux.HandleFunc("POST /v1/events/credentials", n.events.serve((*events.Bridge).ServeCredentials))
 	mux.HandleFunc("POST /v1/change", n.serveChange)
 	mux.Handle("/aws/{service}/", &n.awsAsRoot)
 	return mux

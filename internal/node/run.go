@@ -64,6 +64,7 @@ type Node struct {
 	epoch     atomic.Uint64 // of the settings that this node has written
 	tuning    atomic.Pointer[cluster.Tuning]
 
+	events   eventBridge
 	who      *access
 	trail    *trail.Trail
 	machines atomic.Pointer[ec2.Service] // once the services run

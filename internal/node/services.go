@@ -120,7 +120,7 @@ func (n *Node) runServices(ctx context.Context) error {
 	parts := []func(context.Context) error{
 		store.Run, volumes.Run, func(ctx context.Context) error { return volumes.Serve(ctx, n.guests.logs) },
 	}
-	parts = append(append(parts, instances...), machines.Run, n.who.uses.Run, n.trail.Run, n.recordLeaders)
+	parts = append(append(parts, instances...), machines.Run, n.who.uses.Run, n.trail.Run, n.recordLeaders, n.runEvents)
 	front := n.frontDoor(s3service, machines, direct)
 	n.awsAsRoot.set(asRoot(front, n.rootCaller))
 	if len(listeners) > 0 {

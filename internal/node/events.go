@@ -1,0 +1,124 @@
+package node
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"hive/events"
+	"hive/fsm"
+	"hive/internal/cluster"
+)
+
+// Ports of the embedded NATS, on a node's bind address.
+const (
+	NATSPort      = "4222" // clients
+	natsRoutePort = "6222" // the other nodes' servers
+)
+
+// eventBridge is the bridge of the moment: a changed address of NATS makes a new one.
+type eventBridge struct{ now atomic.Pointer[events.Bridge] }
+
+// serve hands a request to the bridge once there is one.
+func (e *eventBridge) serve(to func(*events.Bridge, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if b := e.now.Load(); b != nil {
+			to(b, w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprintln(w, `{"error":"the events of this node are not served yet: try again in a moment"}`)
+	}
+}
+
+// runEvents carries events out until ctx ends.
+func (n *Node) runEvents(ctx context.Context) error {
+	defer n.events.now.Store(nil)
+	for ctx.Err() == nil {
+		url := n.tuning.Load().NATSURL
+		bridge, err := n.newBridge(url)
+		if err != nil {
+			return fmt.Errorf("events: %w", err)
+		}
+		n.events.now.Store(bridge)
+		own, stop := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		go func() { done <- bridge.Run(own) }()
+		err = n.untilNATSMoves(ctx, url, done)
+		stop()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// untilNATSMoves returns when the settings name another NATS or ctx has ended, and the bridge has too.
+func (n *Node) untilNATSMoves(ctx context.Context, url string, done <-chan error) error {
+	tick := time.NewTicker(leadersEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			return <-done
+		case <-tick.C:
+			if n.tuning.Load().NATSURL != url {
+				return nil
+			}
+		}
+	}
+}
+
+func (n *Node) newBridge(external string) (*events.Bridge, error) {
+	secret, err := hkdf.Key(sha256.New, n.sealKey, nil, "credentials for events", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(n.ca)
+	var groups []events.Group
+	for _, g := range n.groups {
+		groups = append(groups, events.Group{ID: g.id, View: g.View, Changed: g.Changed})
+	}
+	return events.New(events.Config{
+		Node: n.cfg.Node, Realm: events.Realm{Cluster: n.cfg.ClusterID, Region: n.cfg.Region}, Groups: groups,
+		Propose: n.control.Propose, Nodes: n.natsNodes, Serve: slices.Contains(n.caps(), cluster.CapNATS), Secret: secret, CA: n.ca,
+		Listen: n.bindAddr(":" + NATSPort), RouteListen: n.bindAddr(":" + natsRoutePort),
+		Advertise: net.JoinHostPort(n.cfg.Advertise, NATSPort), RouteAdvertise: net.JoinHostPort(n.cfg.Advertise, natsRoutePort),
+		Certificate: n.identity.Certificate, Roots: roots, External: external,
+		Clock: time.Now, Rand: rand.Reader, Log: n.log,
+	})
+}
+
+// natsNodes are the members as the bridge sees them.
+func (n *Node) natsNodes() []events.Node {
+	var out []events.Node
+	err := n.control.View(func(v *fsm.View) error {
+		for _, m := range fsm.Members.Scan(v, "") {
+			host, _, err := net.SplitHostPort(m.Addr)
+			if err != nil {
+				return err
+			}
+			out = append(out, events.Node{
+				ID: m.ID, Alive: m.ID == n.cfg.Node || n.alive(m.ID), Serves: slices.Contains(m.Caps, cluster.CapNATS),
+				Route: net.JoinHostPort(host, natsRoutePort), Clients: net.JoinHostPort(host, NATSPort),
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		n.log.Warn("the members are not known to the events' bridge", "err", err)
+	}
+	return out
+}
