@@ -33,7 +33,7 @@ func dialectOf(protocol, service string) dialect {
 	case protocolRESTJSON:
 		return jsonDialect{}
 	case protocolJSON:
-		return targetDialect{}
+		return targetDialect{service: service}
 	}
 	return s3Dialect{}
 }

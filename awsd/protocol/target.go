@@ -35,7 +35,35 @@ func cutTarget(target, service string) (operation string, ok bool) {
 }
 
 // targetDialect is that of CloudTrail and of the Resource Groups Tagging API.
-type targetDialect struct{ jsonDialect }
+type targetDialect struct {
+	jsonDialect
+	service string
+}
+
+// invalidCodes are the codes that a service has for what is wrong with a member; the last of a service is for all others.
+// Sources: the errors of LookupEvents in the CloudTrail API Reference; InvalidParameterException in that of the Resource
+// Groups Tagging API.
+var invalidCodes = []struct{ service, member, code string }{
+	{"cloudtrail", "maxResults", "InvalidMaxResultsException"},
+	{"cloudtrail", "lookupAttributes", "InvalidLookupAttributesException"},
+	{"cloudtrail", "eventCategory", "InvalidEventCategoryException"},
+	{"cloudtrail", "nextToken", "InvalidNextTokenException"},
+	{"tagging", "", "InvalidParameterException"},
+	{"", "", "ValidationException"},
+}
+
+// invalidCode is the code of what is wrong with the member that a path begins with.
+func (d targetDialect) invalidCode(path string) string {
+	member, _, _ := strings.Cut(path, ".")
+	row := invalidCodes[len(invalidCodes)-1]
+	for _, r := range invalidCodes {
+		if r.service == d.service && (r.member == member || r.member == "") {
+			row = r
+			break
+		}
+	}
+	return row.code
+}
 
 func (targetDialect) missingAction() *Error {
 	return Errorf(http.StatusBadRequest, "UnknownOperationException", "The header X-Amz-Target names no operation of this service.")
@@ -43,21 +71,21 @@ func (targetDialect) missingAction() *Error {
 
 func (d targetDialect) unknownAction(string, string, string) *Error { return d.missingAction() }
 
-func (targetDialect) invalid(found []violation) *Error {
-	return Errorf(http.StatusBadRequest, "ValidationException", "%s", aggregated(found))
+func (d targetDialect) invalid(found []violation) *Error {
+	return Errorf(http.StatusBadRequest, d.invalidCode(found[0].path), "%s", aggregated(found))
 }
 
 func (d targetDialect) badValue(name, value string, c *codec) *Error {
 	if c.kind == kindEnum {
 		e := queryDialect{}.badValue(name, value, c)
-		e.Code = "ValidationException"
+		e.Code = d.invalidCode(lowerFirst(name))
 		return e
 	}
 	return d.malformed("the value of " + name + " is not valid. " + c.expectation())
 }
 
-func (targetDialect) missing(names []string) *Error {
+func (d targetDialect) missing(names []string) *Error {
 	e := queryDialect{}.missing(names)
-	e.Code = "ValidationException"
+	e.Code = d.invalidCode("")
 	return e
 }

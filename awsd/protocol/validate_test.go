@@ -114,12 +114,20 @@ func TestTheEBSDirectAPIsTellTheReason(t *testing.T) {
 
 func TestAwsJSONAggregatesWhatIsWrong(t *testing.T) {
 	_, err := targeted(t, "tagging", "ResourceGroupsTaggingAPI_20170126.TagResources", `{"ResourceARNList":[],"Tags":{"":"v"}}`)
-	if d := wantError(err, 400, "ValidationException", "2 validation errors detected: Value '[]' at 'resourceARNList' failed to satisfy constraint: Member must have length greater than or equal to 1; "+
+	if d := wantError(err, 400, "InvalidParameterException", "2 validation errors detected: Value '[]' at 'resourceARNList' failed to satisfy constraint: Member must have length greater than or equal to 1; "+
 		"Value '{=v}' at 'tags' failed to satisfy constraint: Map keys must satisfy constraint: [Member must have length less than or equal to 128, Member must have length greater than or equal to 1, "); d != "" {
 		t.Error(d)
 	}
 	_, err = targeted(t, "cloudtrail", "CloudTrail_20131101.LookupEvents", `{"LookupAttributes":[{"AttributeKey":"Colour"}],"MaxResults":51}`)
-	if d := wantError(err, 400, "ValidationException", "3 validation errors detected: Value 'Colour' at 'lookupAttributes.1.member.attributeKey' failed to satisfy constraint: Member must satisfy enum value set: ["); d != "" {
+	if d := wantError(err, 400, "InvalidLookupAttributesException", "3 validation errors detected: Value 'Colour' at 'lookupAttributes.1.member.attributeKey' failed to satisfy constraint: Member must satisfy enum value set: ["); d != "" {
+		t.Error(d)
+	}
+	_, err = targeted(t, "cloudtrail", "CloudTrail_20131101.LookupEvents", `{"MaxResults":51}`)
+	if d := wantError(err, 400, "InvalidMaxResultsException", "less than or equal to 50"); d != "" {
+		t.Error(d)
+	}
+	_, err = targeted(t, "cloudtrail", "CloudTrail_20131101.GetTrail", `{}`)
+	if d := wantError(err, 400, "ValidationException", "Value null at 'name'"); d != "" {
 		t.Error(d)
 	}
 }
