@@ -195,7 +195,7 @@ type issued struct {
 func (s *STS) issue(account string, sess *principal.Session, seconds int32, least *int32) (*issued, error) {
 	percent, err := s.codec.Percent(sess)
 	if err == nil && percent > 100 {
-		return nil, protocol.Errorf(http.StatusBadRequest, codeTooLarge, "Packed size of session policies and session tags consumes %d%% of allotted space.", percent)
+		return nil, protocol.Errorf(http.StatusBadRequest, codeTooLarge, "%s", packedTooLarge(sess, percent))
 	}
 	if err != nil {
 		return nil, tooLarge(err)
@@ -225,9 +225,20 @@ func (s *STS) issue(account string, sess *principal.Session, seconds int32, leas
 
 const codeTooLarge = "PackedPolicyTooLarge"
 
+// packedTooLarge words what of a session is too large.
+func packedTooLarge(sess *principal.Session, percent int) string {
+	switch {
+	case len(sess.Tags) == 0:
+		return fmt.Sprintf("Packed policy consumes %d%% of allotted space, please use smaller policy.", percent)
+	case len(sess.Policies)+len(sess.PolicyARNs) == 0:
+		return fmt.Sprintf("Packed size of session tags consumes %d%% of allotted space.", percent)
+	}
+	return fmt.Sprintf("Packed size of session policies and session tags consumes %d%% of allotted space.", percent)
+}
+
 func tooLarge(err error) error {
 	if errors.Is(err, session.ErrTooLarge) {
-		return protocol.Errorf(http.StatusBadRequest, codeTooLarge, "Session policies and session tags exceed the allotted space.")
+		return protocol.Errorf(http.StatusBadRequest, codeTooLarge, "Serialized token too large for session")
 	}
 	return err
 }

@@ -205,7 +205,7 @@ func TestSessionPoliciesAreCheckedAndPacked(t *testing.T) {
 		noise[i] = types.Tag{Key: aws.String(fmt.Sprint("key-", i)), Value: aws.String(string(raw))}
 	}
 	_, err = w.assume(carol, &sts.AssumeRoleInput{RoleArn: &arn, Tags: noise})
-	wants(t, err, "PackedPolicyTooLarge", "% of allotted space")
+	wants(t, err, "PackedPolicyTooLarge", "Packed size of session tags consumes ")
 }
 
 func TestSessionTagsTravelAlongChainsOfRoles(t *testing.T) {
