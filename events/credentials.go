@@ -38,7 +38,7 @@ var (
 
 // Credentials are those of an account, made from the cluster's secret: any node gives the same.
 func (b *Bridge) Credentials(ctx context.Context, req CredentialsRequest) (Credentials, error) {
-	if b.cfg.External != "" {
+	if b.cfg.External() != "" {
 		return Credentials{}, ErrExternal
 	}
 	var urls []string
@@ -58,9 +58,12 @@ func (b *Bridge) Credentials(ctx context.Context, req CredentialsRequest) (Crede
 	if err := b.checkAccount(req.Account); err != nil {
 		return Credentials{}, err
 	}
-	grant, ok := b.keys.grantOf(req.Account)
-	if !ok {
-		return Credentials{}, ErrSuspended // since a moment ago
+	grant, ok, err := b.keys.grantOf(req.Account)
+	if err == nil && !ok {
+		err = ErrSuspended // since a moment ago
+	}
+	if err != nil {
+		return Credentials{}, err
 	}
 	password, err := b.keys.password(grant)
 	slices.Sort(urls)

@@ -49,8 +49,8 @@ type Config struct {
 	Roots                     *x509.CertPool
 
 	// External is the URL of a NATS elsewhere ("nats://user:password@host:4222", tls:// for TLS; several with commas)
-	// instead of the embedded servers; "" is none. Who may read there is its operator's matter.
-	External    string
+	// instead of the embedded servers; "" is none. It may change. Who may read there is its operator's matter.
+	External    func() string
 	ExternalTLS *tls.Config // may be nil
 
 	Clock func() time.Time
@@ -87,7 +87,8 @@ const minSecret = 16
 type Bridge struct {
 	cfg        Config
 	keys       keys
-	server     *natsd.Server // nil when this node does not serve, or NATS is elsewhere
+	server     *natsd.Server // nil when this node does not serve
+	elsewhere  atomic.Pointer[string]
 	publishing atomic.Bool
 	sent       atomic.Uint64
 }
@@ -102,7 +103,8 @@ func New(cfg Config) (*Bridge, error) {
 	}
 	cfg.Timing.fill()
 	b := &Bridge{cfg: cfg, keys: keys{realm: cfg.Realm, secret: cfg.Secret, view: cfg.Groups[0].View}}
-	if !cfg.Serve || cfg.External != "" {
+	b.elsewhere.Store(new(string))
+	if !cfg.Serve {
 		return b, nil
 	}
 	var err error
@@ -129,15 +131,36 @@ func (b *Bridge) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	for ctx.Err() == nil {
+		url := b.cfg.External()
+		b.elsewhere.Store(&url)
+		b.serve(ctx, url)
+	}
+	return nil
+}
+
+// embedded tells whether NATS is in the cluster's nodes.
+func (b *Bridge) embedded() bool { return *b.elsewhere.Load() == "" }
+
+// serve runs as long as NATS is at url.
+func (b *Bridge) serve(ctx context.Context, url string) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var work sync.WaitGroup
-	if b.server != nil {
+	if url == "" {
 		work.Go(func() { b.keepServer(ctx) })
 		work.Go(func() { b.keepAnswering(ctx) })
 		work.Go(func() { b.keepWatch(ctx) })
 	}
 	work.Go(func() { b.takeTurns(ctx) })
+	for b.cfg.External() == url && ctx.Err() == nil {
+		select {
+		case <-time.After(b.cfg.Timing.Look):
+		case <-ctx.Done():
+		}
+	}
+	cancel()
 	work.Wait()
-	return nil
 }
 
 // keepServer starts the server again whenever it has ended.
@@ -253,7 +276,7 @@ const routeLooks = 30
 // began later knows the other, and one way is enough. NATS takes new routes into a running server only by closing the
 // connections of all clients too.
 func (b *Bridge) checkRoutes(missed int) int {
-	if b.server == nil {
+	if !b.embedded() {
 		return 0
 	}
 	for _, n := range b.cfg.Nodes() {
@@ -290,7 +313,7 @@ type Status struct {
 
 // Status is this node's part now.
 func (b *Bridge) Status() Status {
-	s := Status{Publishing: b.publishing.Load(), Sent: b.sent.Load(), External: b.cfg.External != ""}
+	s := Status{Publishing: b.publishing.Load(), Sent: b.sent.Load(), External: b.cfg.Serve && !b.embedded()}
 	if b.server != nil {
 		if stats, ok := b.server.Stats(); ok {
 			s.Server = &stats
@@ -308,11 +331,11 @@ func (b *Bridge) dial(ctx context.Context) (conn *nats.Conn, closed <-chan struc
 		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2), nats.ClosedHandler(func(*nats.Conn) { end() }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { b.cfg.Log.Debug("NATS", "err", err) }),
 	}
-	if b.server == nil {
+	if !b.embedded() {
 		if b.cfg.ExternalTLS != nil {
 			opts = append(opts, nats.Secure(b.cfg.ExternalTLS))
 		}
-		conn, err = connectWithin(ctx, b.cfg.External, opts)
+		conn, err = connectWithin(ctx, *b.elsewhere.Load(), opts)
 		return conn, ended, err
 	}
 	select {

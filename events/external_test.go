@@ -3,6 +3,7 @@ package events_test
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ func TestEventsGoToANATSElsewhere(t *testing.T) {
 	t.Cleanup(c.conn.Close)
 	c.subscribe("hive." + region + "." + string(alice) + ".>")
 	for _, n := range []*node{a, b} {
-		n.start(func(cfg *events.Config) { cfg.External = url })
+		n.start(func(cfg *events.Config) { cfg.External = func() string { return url } })
 	}
 	before, missed, after := names("before", 20), names("missed", 600), names("after", 20)
 	r.objects(alice, before)
@@ -78,10 +79,45 @@ func TestAnEventThatIsTooLongForNATSGoesWithoutItsDetail(t *testing.T) {
 	}
 	t.Cleanup(c.conn.Close)
 	c.subscribe("hive." + region + "." + string(alice) + ".>")
-	a.start(func(cfg *events.Config) { cfg.External = s.ClientURL() })
+	a.start(func(cfg *events.Config) { cfg.External = s.ClientURL })
 	r.objects(alice, []string{"short", strings.Repeat("k", 1000), "short again"})
 	got := c.has(3)
 	if nameOf(got[0]) != "short" || got[1].Detail["truncated"] != true || nameOf(got[2]) != "short again" {
 		t.Errorf("%v", got)
 	}
+}
+
+func TestNATSMayMoveElsewhereAndBack(t *testing.T) {
+	r := newRig(t)
+	n := r.add("n-a")
+	outside := elsewhere(t, n)
+	var where atomic.Pointer[string]
+	where.Store(new(string))
+	n.start(func(cfg *events.Config) { cfg.External = func() string { return *where.Load() } })
+	inside := r.subscriber(alice, n)
+	first := names("first", 5)
+	r.objects(alice, first)
+	inside.inOrder(first)
+	url := "nats://hive:secret@" + outside.Addr().String()
+	c := &client{t: t, seen: map[string]int{}, more: make(chan struct{})}
+	var err error
+	if c.conn, err = nats.Connect(url); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.conn.Close)
+	c.subscribe("hive.>")
+	where.Store(&url)
+	eventually(t, "the move", func() bool { s := n.bridge.Status(); return s.External && s.Server == nil && s.Publishing })
+	second := names("second", 5)
+	r.objects(alice, second)
+	eventually(t, "events elsewhere", func() bool {
+		return slices.ContainsFunc(c.firsts(), func(e events.Event) bool { return nameOf(e) == second[4] })
+	})
+	where.Store(new(string))
+	eventually(t, "the way back", func() bool { return inside.conn.IsConnected() && n.bridge.Status().Server != nil })
+	third := names("third", 5)
+	r.objects(alice, third)
+	eventually(t, "events inside", func() bool {
+		return slices.ContainsFunc(inside.firsts(), func(e events.Event) bool { return nameOf(e) == third[4] })
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strconv"
+	"time"
 
 	"hive/events/natsd"
 	"hive/fsm"
@@ -28,23 +29,25 @@ func generation(a fsm.Account) string {
 }
 
 // grantOf is what an account may have now; false when it is suspended or none.
-func (k *keys) grantOf(account string) (natsd.Grant, bool) {
-	g := natsd.Grant{Account: account, Prefix: k.realm.Prefix(account)}
+func (k *keys) grantOf(account string) (g natsd.Grant, ok bool, err error) {
+	g = natsd.Grant{Account: account, Prefix: k.realm.Prefix(account)}
 	if account == ClusterAccount {
-		return g, true
+		return g, true, nil
 	}
-	var record fsm.Account
-	there := false
-	err := k.view(func(v *fsm.View) error {
-		record, there = fsm.AccountOf(v, fsm.AccountID(account))
+	err = k.view(func(v *fsm.View) error {
+		record, there := fsm.AccountOf(v, fsm.AccountID(account))
+		ok = there && !record.Suspended
+		g.Generation = generation(record)
 		return nil
 	})
-	if err != nil || !there || record.Suspended {
-		return g, false
-	}
-	g.Generation = generation(record)
-	return g, true
+	return g, ok && err == nil, err
 }
+
+// A client waits so long for a state that cannot be read, in its own goroutine of the server's.
+const (
+	viewTries = 20
+	viewPause = 100 * time.Millisecond
+)
 
 func (k *keys) password(g natsd.Grant) (string, error) {
 	info := fmt.Sprintf("hive events password\x00%s\x00%s\x00%s", k.realm.Cluster, g.Account, g.Generation)
@@ -52,16 +55,21 @@ func (k *keys) password(g natsd.Grant) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(raw), err
 }
 
-// Grant is what user gets with a password.
+// Grant is what user gets with a password. While the state is being replaced it waits: a client that is refused twice does
+// not come again.
 func (k *keys) Grant(user, password string) (natsd.Grant, bool) {
-	g, ok := k.grantOf(user)
+	g, ok, err := k.grantOf(user)
+	for try := 0; err != nil && try < viewTries; try++ {
+		<-time.After(viewPause)
+		g, ok, err = k.grantOf(user)
+	}
 	want, err := k.password(g)
 	same := subtle.ConstantTimeCompare([]byte(want), []byte(password)) == 1
 	return g, ok && err == nil && same
 }
 
-// Holds tells whether a grant is what its account would be given now.
+// Holds tells whether a grant is what its account would be given now. A state that cannot be read now changes nothing.
 func (k *keys) Holds(g natsd.Grant) bool {
-	now, ok := k.grantOf(g.Account)
-	return ok && now == g
+	now, ok, err := k.grantOf(g.Account)
+	return err != nil || ok && now == g
 }

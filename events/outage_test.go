@@ -332,7 +332,7 @@ func TestProposalsTakeNoLongerWhateverNATSDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { l.Close() })
-			n.start(func(c *events.Config) { c.External = "nats://" + n.host + ":4222" })
+			n.start(func(c *events.Config) { c.External = func() string { return "nats://" + n.host + ":4222" } })
 		}},
 		{"full: a subscriber does not read", func(r *rig) {
 			n := r.add("n-a")

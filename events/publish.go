@@ -52,7 +52,7 @@ func (b *Bridge) session(ctx context.Context, began func()) error {
 		return err
 	}
 	since := b.cfg.Clock()
-	if b.server != nil {
+	if b.embedded() {
 		since = b.server.Since()
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -67,7 +67,7 @@ func (b *Bridge) session(ctx context.Context, began func()) error {
 	if s.sent, err = b.committed(); err != nil {
 		return err
 	}
-	if b.server != nil {
+	if b.embedded() {
 		if s.peers, err = newCohort(s); err != nil {
 			return err
 		}

@@ -113,11 +113,9 @@ func (r *rig) Nodes() []events.Node {
 	var out []events.Node
 	for _, n := range r.nodes {
 		view := events.Node{ID: n.id, Alive: n.alive, Serves: true}
-		if n.bridge != nil {
-			view.Clients, view.Route = n.host+":4222", n.host+":6222"
-			if n.route != "" {
-				view.Route = n.route
-			}
+		view.Clients, view.Route = n.host+":4222", n.host+":6222"
+		if n.route != "" {
+			view.Route = n.route
 		}
 		out = append(out, view)
 	}
@@ -131,7 +129,7 @@ func (r *rig) config(id fsm.NodeID, host string) events.Config {
 		Serve: true, Secret: []byte("the secret of the whole cluster!"), CA: r.ca.pem,
 		Listen: host + ":4222", RouteListen: host + ":6222", Advertise: host + ":4222", RouteAdvertise: host + ":6222",
 		Certificate: func() *tls.Certificate { return &cert }, Roots: r.ca.roots,
-		Clock: time.Now, Rand: rand.Reader, Log: slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		External: func() string { return "" }, Clock: time.Now, Rand: rand.Reader, Log: slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Timing: r.timing,
 	}
 }

@@ -84,7 +84,7 @@ Every command takes --help and --output json.`,
 		Commands: []*cli.Command{
 			initCommand(), joinCommand(), adminCommand(),
 			runCommand(), stopCommand(),
-			statusCommand(), clusterCommand(), accountCommand(), auditCommand(), scrubCommand(), instanceCommand(),
+			statusCommand(), clusterCommand(), accountCommand(), auditCommand(), eventsCommand(), scrubCommand(), instanceCommand(),
 			raftCommand(), nodeCommand(), tokenCommand(),
 			devCommand(), awsCommand(), imageCommand(),
 			completionCommand(), versionCommand(), execGuestCommand(),

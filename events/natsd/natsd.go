@@ -91,8 +91,9 @@ type Server struct {
 	cfg      Config
 	password string // of this process's own connections
 
-	mu     sync.Mutex // guards what is below
-	live   *server.Server
+	mu     sync.Mutex        // guards what is below
+	begun  *server.Server    // takes connections, or will in a moment
+	live   *server.Server    // runs
 	since  time.Time         // when live began
 	routes map[string]string // that live was given
 	conns  map[uint64]Grant  // of tenants, by the connection's id in live; closed ones too until swept
@@ -148,6 +149,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := prepare(live, s.cfg.Export); err != nil {
 		return err
 	}
+	s.begin(live)
 	live.Start()
 	ended := make(chan struct{})
 	go func() { live.WaitForShutdown(); close(ended) }()
@@ -222,10 +224,17 @@ func prepare(live *server.Server, export string) error {
 	return nil
 }
 
+// begin is before the first client can be there: one that is refused twice does not come again.
+func (s *Server) begin(live *server.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun, s.conns = live, map[uint64]Grant{}
+}
+
 func (s *Server) set(live *server.Server, routes map[string]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live, s.routes, s.conns, s.again = live, routes, map[uint64]Grant{}, s.again && live == nil
+	s.live, s.routes, s.again = live, routes, s.again && live == nil
 	if live == nil {
 		s.up = make(chan struct{})
 		return
@@ -303,8 +312,12 @@ func (s *Server) Stats() (Stats, bool) {
 	if live == nil {
 		return Stats{}, false
 	}
+	clients, routes := live.Addr(), live.ClusterAddr()
+	if clients == nil || routes == nil {
+		return Stats{}, false // it has just ended
+	}
 	return Stats{
-		Addr: live.Addr().String(), RouteAddr: live.ClusterAddr().String(),
+		Addr: clients.String(), RouteAddr: routes.String(),
 		Clients: live.NumClients(), Routes: live.NumRoutes(), Cut: live.NumSlowConsumers(),
 	}, true
 }
