@@ -35,6 +35,8 @@ var reportColumns = []string{
 const (
 	noValue      = "N/A"
 	notSupported = "not_supported"
+	// noInformation is of a password that was never used: there is no console to use one at.
+	noInformation = "no_information"
 )
 
 // GenerateCredentialReport makes the account's report unless there is one of the last four hours. The first answer says
@@ -134,7 +136,7 @@ func reportTime(unix int64) string {
 func rootRow(v *fsm.View, id fsm.AccountID) []string {
 	account, _ := fsm.AccountOf(v, id)
 	row := []string{
-		"<root_account>", rootARN(string(id)), reportTime(account.Created), notSupported, notSupported, notSupported, notSupported, "false",
+		"<root_account>", rootARN(string(id)), reportTime(account.Created), notSupported, noInformation, notSupported, notSupported, "false",
 	}
 	row = append(row, keyColumns(v, id, "")...)
 	return append(row, "false", noValue, "false", noValue)
@@ -148,7 +150,7 @@ func userRow(v *fsm.View, u fsm.User, policy *fsm.PasswordPolicy) []string {
 	return append(row, certColumns(v, u)...)
 }
 
-// passwordColumns: enabled, last used, last changed, next rotation. There is no console to use a password at.
+// passwordColumns: enabled, last used, last changed, next rotation.
 func passwordColumns(v *fsm.View, u fsm.User, policy *fsm.PasswordPolicy) []string {
 	p, ok := fsm.LoginProfileOf(v, u.Account, u.ID)
 	if !ok {
@@ -158,7 +160,7 @@ func passwordColumns(v *fsm.View, u fsm.User, policy *fsm.PasswordPolicy) []stri
 	if at := passwordExpires(p, policy); at != 0 {
 		rotation = reportTime(at)
 	}
-	return []string{"true", "no_information", reportTime(p.Changed), rotation}
+	return []string{"true", noInformation, reportTime(p.Changed), rotation}
 }
 
 // keyColumns: of two access keys, the older first: active, last rotated, and when, where and for what last used.

@@ -79,7 +79,7 @@ func TestCredentialReportHasAWSsColumns(t *testing.T) {
 	const none, at = "N/A", "2024-05-17T12:30:00+00:00"
 	want := [][]string{
 		strings.Split("user,arn,user_creation_time,password_enabled,password_last_used,password_last_changed,password_next_rotation,mfa_active,access_key_1_active,access_key_1_last_rotated,access_key_1_last_used_date,access_key_1_last_used_region,access_key_1_last_used_service,access_key_2_active,access_key_2_last_rotated,access_key_2_last_used_date,access_key_2_last_used_region,access_key_2_last_used_service,cert_1_active,cert_1_last_rotated,cert_2_active,cert_2_last_rotated", ","),
-		{"<root_account>", "arn:aws:iam::123456789012:root", at, "not_supported", "not_supported", "not_supported", "not_supported", "false", "true", at, none, none, none, "false", none, none, none, none, "false", none, "false", none},
+		{"<root_account>", "arn:aws:iam::123456789012:root", at, "not_supported", "no_information", "not_supported", "not_supported", "false", "true", at, none, none, none, "false", none, none, none, none, "false", none, "false", none},
 		{"alice", "arn:aws:iam::123456789012:user/alice", at, "true", "no_information", at, "2024-08-15T12:30:00+00:00", "false", "false", at, "2024-05-17T12:31:00+00:00", "ap-southeast-2", "s3", "false", none, none, none, none, "false", none, "false", none},
 		{"bob", "arn:aws:iam::123456789012:user/bob", at, "false", none, none, none, "false", "false", none, none, none, none, "false", none, none, none, none, "false", none, "false", none},
 	}
