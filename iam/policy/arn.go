@@ -38,7 +38,7 @@ func newARNPattern(raw []string, syntax func(i int) patternSyntax) (out arnPatte
 		if first[i], err = syntax(i).compile(part); err != nil {
 			return out, err
 		}
-		plain = plain && first[i].parts == nil && first[i].glob.shape == exact
+		plain = plain && first[i].filled == nil && first[i].glob.shape == exact
 	}
 	if out.last, err = syntax(5).compile(raw[5]); err != nil {
 		return out, err
@@ -52,7 +52,7 @@ func newARNPattern(raw []string, syntax func(i int) patternSyntax) (out arnPatte
 }
 
 func (p *arnPattern) match(e *evaluation, a *arn) bool {
-	if p.first == nil && p.last.parts != nil {
+	if p.first == nil && p.last.filled != nil {
 		return p.front == a.front && p.last.match(e, a.parts[5])
 	}
 	if !p.last.match(e, a.parts[5]) { // which tells resources apart soonest

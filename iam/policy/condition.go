@@ -148,7 +148,7 @@ func (c *condition) costs() cost {
 		of := cheap
 		for i := range c.operands {
 			switch p := &c.operands[i].pattern; {
-			case p.parts != nil:
+			case p.filled != nil:
 				return dear
 			case p.glob.shape == general:
 				of = fair

@@ -19,8 +19,8 @@ func (d *Document) eachKey(visit func(*key)) {
 
 func (s *statement) eachKey(visit func(*key)) {
 	ofPattern := func(p *pattern) {
-		for i := range p.parts {
-			if v := p.parts[i].variable; v != nil {
+		for i := 0; p.filled != nil && i < len(p.filled.parts); i++ {
+			if v := p.filled.parts[i].variable; v != nil {
 				visit(&v.key)
 			}
 		}

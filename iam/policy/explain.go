@@ -78,7 +78,7 @@ func (e *evaluation) mayConcern(s *statement) bool {
 		return false
 	}
 	for i := range s.resources {
-		if s.resources[i].arn.last.parts != nil {
+		if s.resources[i].arn.last.filled != nil {
 			return true
 		}
 	}

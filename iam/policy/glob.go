@@ -6,10 +6,16 @@ import (
 )
 
 // glob is a pattern without variables: literal text, * for any text, ? for any one character.
+// It is small: hundreds are passed by for a decision.
 type glob struct {
-	shape  shape
-	head   string   // the text before the first wildcard
-	tail   string   // the text behind the last one
+	shape shape
+	head  string // the text before the first wildcard
+	tail  string // the text behind the last one
+	rest  *rest  // nil where the shape is exact or around
+}
+
+// rest is the part of a glob that is not looked at before head and tail match.
+type rest struct {
 	middle []string // the texts between stars, where the shape is stars
 	text   string   // all of it, where the shape is general
 }
@@ -44,9 +50,9 @@ func newGlob(text string) glob {
 	g := glob{shape: around, head: text[:first], tail: text[last+1:]}
 	switch {
 	case strings.IndexByte(text, question) >= 0:
-		g.shape, g.text = general, text
+		g.shape, g.rest = general, &rest{text: text}
 	case first != last:
-		g.shape, g.middle = stars, strings.Split(text[first+1:last], starText)
+		g.shape, g.rest = stars, &rest{middle: strings.Split(text[first+1:last], starText)}
 	}
 	return g
 }
@@ -72,7 +78,7 @@ func (g *glob) match(s string) bool {
 		return true
 	case stars: // the leftmost place of each text leaves the most for the next
 		s = s[len(g.head) : len(s)-len(g.tail)]
-		for _, text := range g.middle {
+		for _, text := range g.rest.middle {
 			at := strings.Index(s, text)
 			if at < 0 {
 				return false
@@ -81,7 +87,7 @@ func (g *glob) match(s string) bool {
 		}
 		return true
 	}
-	return matchBytes(g.text, s)
+	return matchBytes(g.rest.text, s)
 }
 
 // matchBytes goes over s once, and back only to the last *: at worst len(pattern) × len(s) steps.

@@ -212,7 +212,7 @@ func (d *dialect) readResources(m map[string]any, s *statement) error {
 			return err
 		}
 		s.resources = append(s.resources, r)
-		s.dear = s.dear || r.arn.last.parts != nil || r.arn.last.glob.shape == general
+		s.dear = s.dear || r.arn.last.filled != nil || r.arn.last.glob.shape == general
 	}
 	return nil
 }

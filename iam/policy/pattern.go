@@ -4,8 +4,13 @@ import "strings"
 
 // pattern is a glob in which variables may stand. Their values count as literal text.
 type pattern struct {
-	glob     glob      // when there are no variables
-	parts    []part    // when there are
+	glob   glob    // when there are no variables
+	filled *filled // when there are
+}
+
+// filled is a pattern with variables, which the request's values fill.
+type filled struct {
+	parts    []part
 	segments []segment // the parts, where there is no ?
 }
 
@@ -28,7 +33,7 @@ type patternSyntax struct{ wildcards, variables bool }
 
 // compile reads a pattern, which is UTF-8. ${*}, ${?} and ${$} are those characters themselves.
 func (y patternSyntax) compile(s string) (pattern, error) {
-	var out pattern
+	var parts []part
 	var run []byte
 	for i := 0; i < len(s); i++ {
 		if !y.variables || !strings.HasPrefix(s[i:], "${") {
@@ -49,14 +54,13 @@ func (y patternSyntax) compile(s string) (pattern, error) {
 		if err != nil {
 			return pattern{}, err
 		}
-		out.parts, run = append(out.parts, part{string(run), v}), nil
+		parts, run = append(parts, part{string(run), v}), nil
 	}
-	if out.parts == nil {
+	if parts == nil {
 		return pattern{glob: newGlob(string(run))}, nil
 	}
-	out.parts = append(out.parts, part{text: string(run)})
-	out.segments = newSegments(out.parts)
-	return out, nil
+	parts = append(parts, part{text: string(run)})
+	return pattern{filled: &filled{parts, newSegments(parts)}}, nil
 }
 
 // token is a byte of a pattern, or the wildcard that it means.
@@ -103,30 +107,30 @@ func (v *variable) value(e *evaluation) (text string, ok bool) {
 // match tells whether s matches. A pattern with a variable that has no value, or several, matches nothing.
 // Source: "Policy variables with no value" in the IAM user guide.
 func (p *pattern) match(e *evaluation, s string) bool {
-	if p.parts == nil {
+	if p.filled == nil {
 		return p.glob.match(s)
 	}
-	if p.segments != nil {
-		return matchSegments(e, p.segments, s)
+	if p.filled.segments != nil {
+		return matchSegments(e, p.filled.segments, s)
 	}
 	var space [256]byte
-	text, ok := p.expand(e, space[:0])
+	text, ok := p.filled.expand(e, space[:0])
 	return ok && matchBytes(text, s)
 }
 
 // matchFolded is match whatever the case. The pattern has no wildcards.
 func (p *pattern) matchFolded(e *evaluation, s string) bool {
-	if p.parts == nil {
+	if p.filled == nil {
 		return strings.EqualFold(s, p.glob.head)
 	}
 	var space [256]byte
-	text, ok := p.expand(e, space[:0])
+	text, ok := p.filled.expand(e, space[:0])
 	return ok && strings.EqualFold(s, string(text))
 }
 
 // expand appends the pattern's parts, with the values of their variables. A value that is not UTF-8 is like none, for it
 // could be taken for a wildcard.
-func (p *pattern) expand(e *evaluation, text []byte) (_ []byte, ok bool) {
+func (p *filled) expand(e *evaluation, text []byte) (_ []byte, ok bool) {
 	for i := range p.parts {
 		part := &p.parts[i]
 		text = append(text, part.text...)

@@ -30,16 +30,16 @@ type Document struct {
 }
 
 type statement struct {
-	id           string // Sid, or "#" and the statement's place, from 1
 	deny         bool
-	principals   []principalPattern
 	notPrincipal bool
-	actions      []glob
 	notAction    bool
-	resources    []resource
 	notResource  bool
 	dear         bool // to match the resources is more than to compare texts
+	principals   []principalPattern
+	actions      []glob
+	resources    []resource
 	conditions   []condition
+	id           string // Sid, or "#" and the statement's place, from 1
 	start, end   Position
 }
 

@@ -7,9 +7,9 @@ import (
 
 // resource is what a statement names in Resource or NotResource.
 type resource struct {
+	arn  arnPattern
 	any  bool // "*"
 	text string
-	arn  arnPattern
 }
 
 var partitions = []string{"aws", "aws-cn", "aws-us-gov", "*"}
