@@ -47,6 +47,24 @@ func TestWhatInstancesNeed(t *testing.T) {
 	})
 }
 
+func TestNothingOfAnotherAccountShowsInConditions(t *testing.T) {
+	hidden := " !aws:resourcetag/env !ec2:resourcetag/env !ec2:instancetype !ec2:vpc !ec2:subnetid !ec2:vpcid !ec2:volumesize !ec2:keypairname"
+	const f = "0000000000000000f"
+	checkRows(t, "ec2", []row{
+		{"StopInstances", &sdk.StopInstancesInput{InstanceIds: []string{theirID}}, one("ec2:StopInstances EC2:instance/" + theirID + hidden)},
+		{"DeleteVpc", &sdk.DeleteVpcInput{VpcId: str("vpc-" + f)}, one("ec2:DeleteVpc EC2:vpc/vpc-" + f + hidden)},
+		{"CreateTags", &sdk.CreateTagsInput{Resources: []string{theirID, foreignID, publicID, "subnet-" + f, "eni-" + f, "sg-" + f, "snap-" + f, "key-" + f}}, []string{
+			"ec2:CreateTags EC2:instance/" + theirID + hidden, "ec2:CreateTags EC2:volume/" + foreignID + hidden, "ec2:CreateTags PUB:image/" + publicID + " !aws:resourcetag/env",
+			"ec2:CreateTags EC2:subnet/subnet-" + f + hidden, "ec2:CreateTags EC2:network-interface/eni-" + f + hidden, "ec2:CreateTags EC2:security-group/sg-" + f + hidden,
+			"ec2:CreateTags PUB:snapshot/snap-" + f + hidden, "ec2:CreateTags EC2:key-pair/*" + hidden,
+		}},
+		{"DeleteKeyPair", &sdk.DeleteKeyPairInput{KeyName: str("theirs")}, one("ec2:DeleteKeyPair EC2:key-pair/theirs" + hidden)},
+		{"CreateNetworkInterface", &sdk.CreateNetworkInterfaceInput{SubnetId: str("subnet-" + f)}, []string{"ec2:CreateNetworkInterface EC2:network-interface/*" + hidden, "ec2:CreateNetworkInterface EC2:subnet/subnet-" + f + hidden}},
+		{"CreateSnapshots", &sdk.CreateSnapshotsInput{InstanceSpecification: &types.InstanceSpecification{InstanceId: str(theirID)}}, []string{"ec2:CreateSnapshots EC2:instance/" + theirID + hidden, "ec2:CreateSnapshots PUB:snapshot/*", "ec2:CreateSnapshots EC2:volume/*"}},
+		{"DescribeVpcAttribute", &sdk.DescribeVpcAttributeInput{VpcId: str("vpc-" + f)}, one("ec2:DescribeVpcAttribute EC2:vpc/vpc-" + f + hidden)},
+	})
+}
+
 func TestWhatALaunchNeeds(t *testing.T) {
 	const volume = "ec2:RunInstances EC2:volume/* ec2:volumesize=8 ec2:volumetype=gp3 ec2:volumeiops=3000 ec2:encrypted=false ec2:parentsnapshot=arn:aws:ec2:" + region + "::snapshot/" + snapshotID
 	checkRows(t, "ec2", []row{

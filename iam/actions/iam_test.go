@@ -122,6 +122,7 @@ func TestPoliciesProvidersAndDevicesAreNamedByTheirARNs(t *testing.T) {
 		{"UploadServerCertificate", &sdk.UploadServerCertificateInput{ServerCertificateName: str("c"), Path: str("/cf/")}, one("iam:UploadServerCertificate IAM:server-certificate/cf/c")},
 		{"SimulatePrincipalPolicy", &sdk.SimulatePrincipalPolicyInput{PolicySourceArn: str("arn:aws:iam::" + mine + ":role/svc/web")}, one("iam:SimulatePrincipalPolicy IAM:role/svc/web aws:resourcetag/team=blue")},
 		{"SimulatePrincipalPolicy", &sdk.SimulatePrincipalPolicyInput{PolicySourceArn: str("arn:aws:iam::" + mine + ":user/alice")}, one("iam:SimulatePrincipalPolicy IAM:user/alice aws:resourcetag/team=red")},
+		{"SimulatePrincipalPolicy", &sdk.SimulatePrincipalPolicyInput{PolicySourceArn: str("arn:aws:iam::" + mine + ":user/p/alice")}, one("iam:SimulatePrincipalPolicy IAM:user/p/alice !aws:resourcetag/team")},
 		{"SimulateCustomPolicy", &sdk.SimulateCustomPolicyInput{}, one("iam:SimulateCustomPolicy *")},
 		{"GetAccountSummary", &sdk.GetAccountSummaryInput{}, one("iam:GetAccountSummary *")},
 		{"CreateAccountAlias", &sdk.CreateAccountAliasInput{AccountAlias: str("x")}, one("iam:CreateAccountAlias *")},

@@ -34,6 +34,7 @@ const (
 	groupID    = "sg-0000000000000000a"
 	eniID      = "eni-0000000000000000a"
 	keyID      = "key-0000000000000000a"
+	theirID    = "i-0000000000000000f"
 	boundary   = "arn:aws:iam::" + mine + ":policy/limits/edge"
 )
 
@@ -117,6 +118,26 @@ func machines(t testing.TB, g *fsmtest.Group) {
 		},
 		&fsm.AddTags{Account: mine, Resources: []string{instanceID, volumeID, snapshotID, imageID, vpcID, subnetID, groupID, eniID, keyID},
 			Tags: []fsm.Tag{{Key: "Env", Value: "prod"}}})
+	neighbour(t, g)
+}
+
+// neighbour makes what another account has: nothing of it may show.
+func neighbour(t testing.TB, g *fsmtest.Group) {
+	const vpc, subnet, eni = "vpc-0000000000000000f", "subnet-0000000000000000f", "eni-0000000000000000f"
+	must(t, g,
+		&fsm.CreateDefaultVPC{VPC: fsm.VPC{ID: vpc, Account: another, CIDR: "172.31.0.0/16", VNI: 2, Default: true},
+			Subnets: []fsm.Subnet{{ID: subnet, Account: another, VPC: vpc, Zone: "us-test-1a", CIDR: "172.31.0.0/20", Default: true}},
+			Group:   fsm.SecurityGroup{ID: "sg-0000000000000000f", Account: another, VPC: vpc, Name: "default"}},
+		&fsm.PutKeyPair{Key: fsm.KeyPair{ID: "key-0000000000000000f", Account: another, Name: "theirs", Type: "ed25519", Fingerprint: "x", PublicKey: "x"}},
+		&fsm.LaunchInstances{
+			Instances: []fsm.Instance{{ID: theirID, Account: another, Reservation: "r-2", Image: publicID, Type: "t3.nano", VCPUs: 1, Memory: 512, Arch: "x86_64",
+				RootDevice: "/dev/sda1", Zone: "us-test-1a", Node: "n-node1", VPC: vpc, Subnet: subnet, Interface: eni, Address: "172.31.0.9",
+				State: fsm.InstancePending, Boot: 1}},
+			Interfaces: []fsm.Interface{{ID: eni, Account: another, VPC: vpc, Subnet: subnet, Address: "172.31.0.9", MAC: "02:00:00:00:00:02", Instance: theirID}},
+			Capacity:   []fsm.NodeCapacity{{Node: "n-node1", VCPUs: 8, Memory: 8192}},
+		},
+		&fsm.AddTags{Account: another, Resources: []string{theirID, foreignID, publicID, vpc, subnet, eni, "sg-0000000000000000f", "key-0000000000000000f"},
+			Tags: []fsm.Tag{{Key: "Env", Value: "secret"}}})
 }
 
 // long writes an ARN out: EC2: and PUB: stand for what EC2's begin with, with and without the account, IAM: and S3: for
