@@ -31,6 +31,7 @@ type instanceRow struct {
 	volumes []fsm.Volume
 	nic     *fsm.Interface // nil once it is terminated
 	groups  []fsm.SecurityGroup
+	profile *fsm.InstanceProfile // nil without one
 }
 
 func newInstanceRow(v *fsm.View, i fsm.Instance) instanceRow {
@@ -42,6 +43,9 @@ func newInstanceRow(v *fsm.View, i fsm.Instance) instanceRow {
 				r.groups = append(r.groups, g)
 			}
 		}
+	}
+	if p, ok := fsm.InstanceProfileByID(v, i.Account, i.Profile); ok {
+		r.profile = &p
 	}
 	return r
 }
@@ -157,6 +161,7 @@ func (s *Service) instanceOut(r instanceRow) types.Instance {
 	if r.nic != nil {
 		s.addNetwork(&out, r)
 	}
+	out.IamInstanceProfile = profileOut(r.profile)
 	return out
 }
 

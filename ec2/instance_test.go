@@ -280,7 +280,7 @@ func TestBadLaunchesAreRefusedInTheWordsOfEC2(t *testing.T) {
 		{"encryption", "UnsupportedOperation", func(in *sdk.RunInstancesInput) {
 			in.BlockDeviceMappings = []types.BlockDeviceMapping{{DeviceName: str("/dev/sdf"), Ebs: &types.EbsBlockDevice{VolumeSize: aws.Int32(1), Encrypted: aws.Bool(true)}}}
 		}},
-		{"a role", "UnsupportedOperation", func(in *sdk.RunInstancesInput) {
+		{"a profile that is not there", "InvalidParameterValue", func(in *sdk.RunInstancesInput) {
 			in.IamInstanceProfile = &types.IamInstanceProfileSpecification{Name: str("r")}
 		}},
 	} {

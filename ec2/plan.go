@@ -37,6 +37,10 @@ func (s *Service) plan(v *fsm.View, l *launch) (*fsm.LaunchInstances, error) {
 	if err != nil {
 		return nil, err
 	}
+	profile, err := profileSpecified(v, account(l.caller), l.profile)
+	if err != nil {
+		return nil, err
+	}
 	where, err := siteOf(v, l)
 	if err != nil {
 		return nil, err
@@ -58,7 +62,7 @@ func (s *Service) plan(v *fsm.View, l *launch) (*fsm.LaunchInstances, error) {
 		return nil, bad("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet '%s' to satisfy the requested number of instances.",
 			where.subnets[chosen[len(addresses)].Zone].ID)
 	}
-	return s.assemble(l, assembly{image: image, key: key, site: where, devices: devices, nodes: chosen[:len(addresses)], addresses: addresses})
+	return s.assemble(l, assembly{image: image, key: key, profile: profile.ID, site: where, devices: devices, nodes: chosen[:len(addresses)], addresses: addresses})
 }
 
 // whyNot is why a launch does not fit: no node ever runs its kind of guest, or those that do are full.
@@ -245,6 +249,7 @@ func (s *Service) fixedAddress(v *fsm.View, l *launch, subnet fsm.Subnet) ([]str
 type assembly struct {
 	image     fsm.Image
 	key       fsm.KeyPair
+	profile   fsm.EntityID
 	site      site
 	devices   []device
 	nodes     []NodeInfo // one for each instance
@@ -295,6 +300,12 @@ func (s *Service) addInstance(cmd *fsm.LaunchInstances, l *launch, a assembly, n
 	}
 	if l.once != nil {
 		i.Token = l.once.Token
+	}
+	if a.profile != "" {
+		i.Profile, i.ProfileAt = a.profile, now
+		if i.ProfileTie, err = s.newID(tiePrefix); err != nil {
+			return err
+		}
 	}
 	cmd.Instances = append(cmd.Instances, i)
 	cmd.Interfaces = append(cmd.Interfaces, fsm.Interface{

@@ -49,6 +49,7 @@ type launch struct {
 	onShutdown string
 	protected  bool
 	once       *fsm.ClientToken
+	profile    *types.IamInstanceProfileSpecification
 }
 
 // RunInstances launches instances: as many as fit, up to MaxCount, or none when MinCount do not fit. Without a subnet or a
@@ -110,7 +111,7 @@ func (s *Service) launched(ids []string) (*sdk.RunInstancesOutput, error) {
 
 // newLaunch checks the form of a request.
 func (s *Service) newLaunch(c *principal.Caller, in *sdk.RunInstancesInput) (*launch, error) {
-	err := supports(in, "BlockDeviceMappings", "ClientToken", "DisableApiTermination", "ImageId",
+	err := supports(in, "BlockDeviceMappings", "ClientToken", "DisableApiTermination", "IamInstanceProfile", "ImageId",
 		"InstanceInitiatedShutdownBehavior", "InstanceType", "KeyName", "MaxCount", "MetadataOptions", "MinCount", "Monitoring",
 		"NetworkInterfaces", "Placement", "PrivateIpAddress", "SecurityGroupIds", "SecurityGroups", "SubnetId",
 		"TagSpecifications", "UserData")
@@ -120,7 +121,7 @@ func (s *Service) newLaunch(c *principal.Caller, in *sdk.RunInstancesInput) (*la
 	l := &launch{
 		caller: c, min: int(aws.ToInt32(in.MinCount)), max: int(aws.ToInt32(in.MaxCount)), key: aws.ToString(in.KeyName),
 		devices: in.BlockDeviceMappings, metadata: in.MetadataOptions, onShutdown: string(in.InstanceInitiatedShutdownBehavior),
-		protected: aws.ToBool(in.DisableApiTermination),
+		protected: aws.ToBool(in.DisableApiTermination), profile: in.IamInstanceProfile,
 	}
 	if l.onShutdown == "" {
 		l.onShutdown = onShutdownStop

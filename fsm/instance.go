@@ -80,6 +80,8 @@ type Instance struct {
 	Events     []GuestEvent `cbor:"37,keyasint,omitempty"` // the last ones, oldest first
 	Accel      string       `cbor:"38,keyasint,omitempty"` // what it runs by: kvm, tcg
 	Profile    EntityID     `cbor:"39,keyasint,omitempty"` // instance profile, AIPA…
+	ProfileTie string       `cbor:"40,keyasint,omitempty"` // "iip-assoc-…" while it has one
+	ProfileAt  int64        `cbor:"41,keyasint,omitempty"` // Unix ms: since when
 }
 
 // maxGuestEvents is how many events an instance's record keeps.
@@ -129,6 +131,7 @@ var instanceKinds = []KindEntry{
 	{456, Control, func() Command { return new(RecordGuestEvent) }},
 	{457, Control, func() Command { return new(ForgetInstances) }},
 	{458, Control, func() Command { return new(ModifyInstance) }},
+	{459, Control, func() Command { return new(SetInstanceProfile) }},
 }
 
 func use(w *Writer, i Instance, sign int) {
@@ -570,5 +573,43 @@ func (c *ModifyInstance) Record(w *Writer) {
 	i, _ := Instances.Get(&w.View, c.ID)
 	i.Type, i.VCPUs, i.Memory, i.UserData = c.Type, c.VCPUs, c.Memory, c.UserData
 	i.OnShutdown, i.Protected, i.Metadata = c.OnShutdown, c.Protected, c.Metadata
+	Instances.Put(w, c.ID, i)
+}
+
+// SetInstanceProfile gives an instance another instance profile, or none.
+type SetInstanceProfile struct {
+	ID      InstanceID `cbor:"1,keyasint"`
+	Account AccountID  `cbor:"2,keyasint"`
+	Rev     uint64     `cbor:"3,keyasint"`           // of the record that the decision was made on
+	Profile EntityID   `cbor:"4,keyasint,omitempty"` // "" for none
+	Tie     string     `cbor:"5,keyasint,omitempty"` // of the association; "" for none
+	Now     int64      `cbor:"6,keyasint"`           // Unix ms
+}
+
+// Kind is the command's number in the log.
+func (c *SetInstanceProfile) Kind() Kind { return 459 }
+
+// Check refuses an instance that is none of the account's or a profile that is none (ErrNotFound), and one that has changed
+// (ErrConflict) or has ended (ErrInvalid with its state).
+func (c *SetInstanceProfile) Check(v *View) error {
+	i, err := instanceAt(v, c.ID, c.Account, c.Rev)
+	switch {
+	case err != nil:
+		return err
+	case i.State == InstanceShuttingDown || i.State == InstanceTerminated:
+		return Errorf(ErrInvalid, i.State)
+	case (c.Profile == "") != (c.Tie == ""):
+		return Errorf(ErrInvalid, string(c.Profile))
+	}
+	if _, ok := InstanceProfileByID(v, c.Account, c.Profile); !ok && c.Profile != "" {
+		return Errorf(ErrNotFound, "instance-profile/"+string(c.Profile))
+	}
+	return nil
+}
+
+// Record writes the profile.
+func (c *SetInstanceProfile) Record(w *Writer) {
+	i, _ := Instances.Get(&w.View, c.ID)
+	i.Profile, i.ProfileTie, i.ProfileAt = c.Profile, c.Tie, c.Now
 	Instances.Put(w, c.ID, i)
 }
