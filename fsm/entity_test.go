@@ -248,3 +248,35 @@ func TestInstanceProfileHasOneRole(t *testing.T) {
 	g.refused(&fsm.DeleteRole{Account: accountA, ID: "AROA1"}, fsm.ErrNotFound)
 	g.refused(&fsm.DeleteInstanceProfile{Account: accountA, ID: "AIPA1"}, fsm.ErrNotFound)
 }
+
+func TestChangesOfEntitiesAndWhatTheyHaveAreTold(t *testing.T) {
+	g := world(t)
+	var before uint64
+	g.view(func(v *fsm.View) { before = v.Index() })
+	g.must(&fsm.AddUserToGroup{Account: accountA, Group: "AGPA1", User: "AIDA1"})
+	g.must(&fsm.AttachPolicy{Account: accountA, Owner: "AROA1", ARN: arnOf(accountA, "Read")})
+	g.must(&fsm.PutInlinePolicy{Account: accountA, Owner: "AIDA1", Policy: fsm.InlinePolicy{Name: "p", Document: doc}})
+	g.must(&fsm.DeleteInlinePolicy{Account: accountA, Owner: "AIDA1", Name: "p"})
+	g.must(&fsm.DeleteInstanceProfile{Account: accountA, ID: "AIPA1"})
+	g.must(&fsm.DeleteAccount{ID: accountA, Entities: true})
+	var got []string
+	g.view(func(v *fsm.View) {
+		for _, n := range fsm.Notices(v, before, 100) {
+			if n.Source != "aws.iam" || n.Account != accountA || len(n.Resources) != 1 || !strings.Contains(n.Resources[0], string(accountA)) {
+				if n.Source == "aws.iam" {
+					t.Errorf("%+v", n)
+				}
+				continue
+			}
+			got = append(got, strings.TrimPrefix(n.DetailType, "Hive IAM ")+" "+n.Detail["change"])
+		}
+	})
+	want := []string{
+		"Group Membership Change created", "Policy Attachment Change created", "Inline Policy Change created", "Inline Policy Change deleted",
+		"Instance Profile Change deleted",
+		"User Change deleted", "Group Change deleted", "Role Change deleted", "Policy Change deleted", // with the account
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}

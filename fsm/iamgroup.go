@@ -62,7 +62,10 @@ var (
 func watchPair[V any](what string) func(*Writer, pairKey, *V, *V) {
 	return func(w *Writer, key pairKey, old, now *V) {
 		part := strings.SplitN(string(key), "\x00", 3)
-		owner, _ := EntityByID(&w.View, AccountID(part[0]), EntityID(part[1]))
+		owner, ok := EntityByID(&w.View, AccountID(part[0]), EntityID(part[1]))
+		if !ok {
+			return // it goes with its whole account
+		}
 		w.tell(Notice{
 			Source: "aws.iam", DetailType: "Hive IAM " + what + " Change", Account: owner.Account, Resources: []string{owner.ARN()},
 			Detail: map[string]string{"id": part[1], "name": part[2], "change": changeOf(old, now)},
