@@ -37,6 +37,7 @@ func TestThreeNodesWithFaults(t *testing.T) {
 		{"AStoppedFollowerFailsNoRequest", stopFollower},
 		{"AStoppedLeaderIsReplaced", stopLeader},
 		{"WritesAndReadsGoOnWithoutOneNode", withoutOne},
+		{"ScenariosOfIAMGoOnWithoutOneNode", scenariosGoOn},
 		{"AWipedShardDirectoryIsFilledAgain", wiped},
 		{"FlippedBitsAreNeverServedAndMended", flipped},
 		{"ObjectsThatAreDeletedWhileANodeIsAwayStayDeleted", deletedWhileAway},

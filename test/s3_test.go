@@ -38,6 +38,7 @@ func TestThreeNodes(t *testing.T) {
 		{"IAMPoliciesDecide", policiesDecide},
 		{"SessionsEndOnAllNodesAtOnce", sessionsEndEverywhere},
 		{"IAMByTheCLI", iamByCLI},
+		{"DenialsAreDecoded", denialsAreDecoded},
 		{"AccountsLive", accountsLive},
 		{"TheAuditTrailTells", auditTells},
 		{"SettingsHold", settingsHold},

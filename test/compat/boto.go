@@ -25,6 +25,8 @@ type Boto struct {
 	stderr bytes.Buffer
 	ended  func() error
 
+	known map[string]bool // "iam GetUser": the operations that this boto3 has
+
 	mu  sync.Mutex // guards what follows: one call is under way at a time
 	in  io.WriteCloser
 	out *bufio.Scanner
@@ -32,7 +34,7 @@ type Boto struct {
 
 // NewBoto starts Debian's Python, whose boto3 it is.
 func NewBoto() (*Boto, error) {
-	b := &Boto{cmd: exec.Command("/usr/bin/python3", "-c", botoProgram)}
+	b := &Boto{known: map[string]bool{}, cmd: exec.Command("/usr/bin/python3", "-c", botoProgram)}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "AWS_") && !strings.HasPrefix(e, "PYTHON") {
 			b.cmd.Env = append(b.cmd.Env, e)
@@ -53,8 +55,21 @@ func NewBoto() (*Boto, error) {
 	b.ended = sync.OnceValue(b.cmd.Wait)
 	b.out = bufio.NewScanner(out)
 	b.out.Buffer(nil, 64<<20)
+	for name := range services() {
+		answer, err := b.Do(context.Background(), Call{Endpoint: "http://127.0.0.1", Region: "us-east-1", Service: name})
+		if err != nil {
+			return nil, errors.Join(err, b.Close())
+		}
+		list, _ := answer["operations"].([]any)
+		for _, op := range list {
+			b.known[fmt.Sprint(name, " ", op)] = true
+		}
+	}
 	return b, nil
 }
+
+// Knows tells whether this boto3 has an operation: a distribution's may be older than the API.
+func (b *Boto) Knows(service, op string) bool { return b.known[service+" "+op] }
 
 // Close ends the process.
 func (b *Boto) Close() error {

@@ -1,7 +1,8 @@
 """Sends the calls that stand on standard input, one JSON object on a line, with boto3, and writes an answer for each.
 
 A call is {endpoint, region, id, secret, token, service, op, params}; an answer {answer}, {refused: {status, code, message}} or
-{failed: text}. It tries nothing twice, and leaves the judgement of parameters to the server.
+{failed: text}. An empty op asks for the
+operations that there are. It tries nothing twice, and leaves the judgement of parameters to the server.
 """
 import base64
 import datetime
@@ -45,6 +46,8 @@ def plain(value):
 
 def do(call):
     try:
+        if call["op"] == "":
+            return {"answer": {"operations": [o for o in client(call).meta.service_model.operation_names]}}
         return {"answer": plain(client(call)._make_api_call(call["op"], call["params"]))}
     except ClientError as e:
         error = e.response["Error"]

@@ -16,6 +16,7 @@
 //	LABEL = creds JSON                        a key to call with that no call gave
 //	LABEL = totp JSON                         the codes of a virtual MFA device: of its seed, at a time
 //	LABEL = jwt JSON                          an identity token, signed with the key of the world's identity provider
+//	LABEL = cert JSON                         a certificate of that CN, with its private key
 //	oidc-keys JSON                            the provider of this URL has the key that jwt signs with
 //	advance DURATION                          the time goes on
 //
@@ -94,6 +95,16 @@ func (s *Scenario) Large() bool {
 	return calls > 120
 }
 
+// Knows tells whether a client that has only some operations can run it.
+func (s *Scenario) Knows(has func(service, op string) bool) bool {
+	for _, step := range s.Steps {
+		if step.Verb == "call" && !has(step.Service, step.Op) {
+			return false
+		}
+	}
+	return true
+}
+
 func (s *Scenario) has(verb string) bool {
 	for _, step := range s.Steps {
 		if step.Verb == verb {
@@ -106,7 +117,7 @@ func (s *Scenario) has(verb string) bool {
 // Step is one call, or one of the other verbs.
 type Step struct {
 	Where   string
-	Verb    string // "call", "form", "creds", "totp", "jwt", "oidc-keys", "advance"
+	Verb    string // "call", "form", "creds", "totp", "jwt", "cert", "oidc-keys", "advance"
 	Who     string
 	Label   string
 	Service string // signing name
@@ -142,7 +153,7 @@ type World struct {
 	Clock    func() time.Time
 	Advance  func(time.Duration) // nil: the time goes on by itself only
 	Endpoint func() string       // of the next call
-	Provider *rsa.PrivateKey     // signs identity tokens; nil: there are none
+	Provider *rsa.PrivateKey     // signs identity tokens and certificates; nil: there are none
 	// OIDCKeys gives the provider of an account, by its URL, its keys (a JSON Web Key Set).
 	OIDCKeys func(ctx context.Context, account, url string, jwks []byte) error
 }

@@ -12,7 +12,7 @@ import (
 
 // Parse reads a file of scenarios. What it does not understand is an error, and so is a label or a let that nothing uses.
 func Parse(name, text string) ([]Scenario, error) {
-	p := &parser{name: name, rest: text, line: 1, lets: map[string]any{}, used: map[string]bool{}}
+	p := &parser{name: name, rest: text, line: 1, lets: map[string]any{}, inLets: map[string][]string{}, used: map[string]bool{}}
 	for p.rest != "" {
 		if err := p.next(); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.where(), err)
@@ -38,8 +38,9 @@ type parser struct {
 	all        []Scenario
 	open       bool // a scenario has begun
 	lets       map[string]any
-	labels     map[string]string // of the open scenario, to where they stand
-	used       map[string]bool   // names in ${} and before ':'
+	inLets     map[string][]string // the labels that lets refer to
+	labels     map[string]string   // of the open scenario, to where they stand
+	used       map[string]bool     // names in ${} and before ':'
 }
 
 func (p *parser) where() string { return fmt.Sprintf("%s:%d", path.Base(p.name), p.line) }
@@ -83,10 +84,13 @@ func (p *parser) end() error {
 
 var reference = regexp.MustCompile(`\$\{([^}]*)\}`)
 
-// use notes that a reference is used; a path's first part is the label.
+// use notes that a reference is used, and with a let what it refers to; a path's first part is the label.
 func (p *parser) use(ref string) {
 	first, _, _ := strings.Cut(ref, ".")
 	p.used[first] = true
+	for _, inner := range p.inLets[first] {
+		p.used[inner] = true
+	}
 }
 
 var (
@@ -163,6 +167,11 @@ func (p *parser) let() error {
 	v, err := p.json()
 	if err != nil {
 		return err
+	}
+	raw := rest[:len(rest)-len(p.rest)]
+	for _, m := range reference.FindAllStringSubmatch(raw, -1) {
+		label, _, _ := strings.Cut(m[1], ".")
+		p.inLets[name] = append(p.inLets[name], label)
 	}
 	p.lets[name] = v
 	return p.end()
@@ -256,7 +265,7 @@ func (p *parser) verb(s *Step, t string) (err error) {
 	case "advance":
 		s.For, err = time.ParseDuration(p.token())
 		return err
-	case "creds", "totp", "jwt":
+	case "creds", "totp", "jwt", "cert":
 		if s.Label == "" {
 			return fmt.Errorf("%s needs a label", t)
 		}

@@ -90,7 +90,7 @@ func TestMatching(t *testing.T) {
 }
 
 func TestReferences(t *testing.T) {
-	s := scope{"u": value(t, `{"User": {"Name": "ann", "Tags": [{"Key": "k"}]}}`), "account": "123456789012", "doc": value(t, `{"who": "${account}"}`)}
+	s := scope{"u": value(t, `{"User": {"Name": "ann", "Tags": [{"Key": "k"}]}}`), "account": "123456789012", "doc": let{value(t, `{"who": "${account}"}`)}}
 	for in, want := range map[string]string{
 		`"${u.User.Name}-${account}"`:        `"ann-123456789012"`,
 		`"${u.User.Tags.0}"`:                 `{"Key":"k"}`,

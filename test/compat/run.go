@@ -17,7 +17,7 @@ func Run(ctx context.Context, w *World, c Client, s *Scenario) error {
 	}
 	r := &run{world: w, client: c, scenario: s, accounts: map[string]Account{"root": mine}, scope: scope{"account": mine.ID, "region": w.Region}}
 	for name, v := range s.lets {
-		r.scope[name] = v
+		r.scope[name] = let{v}
 	}
 	for i := range s.Steps {
 		step := &s.Steps[i]
@@ -121,6 +121,8 @@ func (r *run) make(ctx context.Context, s *Step, params map[string]any) (any, er
 		return totp(params, r.world.Clock())
 	case "jwt":
 		return identityToken(r.world.Provider, params, r.world.Clock())
+	case "cert":
+		return certificate(r.world.Provider, params, r.world.Clock())
 	case "oidc-keys":
 		return nil, r.oidcKeys(ctx, params)
 	}

@@ -1,9 +1,11 @@
 package compat
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"reflect"
 	"time"
@@ -50,10 +52,28 @@ func (s *SDK) client(c Call) reflect.Value {
 	}
 	if c.Service == "iam" {
 		return reflect.ValueOf(iam.New(iam.Options{Region: c.Region, BaseEndpoint: &c.Endpoint, Retryer: aws.NopRetryer{}, Credentials: provider,
-			HTTPClient: s.HTTP, HTTPSignerV4: signer{s.Clock}, APIOptions: []func(*middleware.Stack) error{unchecked}}))
+			HTTPClient: whole{s.HTTP}, HTTPSignerV4: signer{s.Clock}, APIOptions: []func(*middleware.Stack) error{unchecked}}))
 	}
 	return reflect.ValueOf(sts.New(sts.Options{Region: c.Region, BaseEndpoint: &c.Endpoint, Retryer: aws.NopRetryer{}, Credentials: provider,
-		HTTPClient: s.HTTP, HTTPSignerV4: signer{s.Clock}, APIOptions: []func(*middleware.Stack) error{unchecked}}))
+		HTTPClient: whole{s.HTTP}, HTTPSignerV4: signer{s.Clock}, APIOptions: []func(*middleware.Stack) error{unchecked}}))
+}
+
+// whole sends a request's body from memory. The SDK closes its body as soon as an answer begins, also while net/http still
+// asks it whether there is more; then net/http ends the connection, and with it the rest of the answer ("use of closed
+// network connection"). The SDK's own retries hide that, which are off here.
+type whole struct{ client *http.Client }
+
+// Do sends a request.
+func (w whole) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		raw, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r = r.Clone(r.Context())
+		r.Body = io.NopCloser(bytes.NewReader(raw))
+	}
+	return w.client.Do(r)
 }
 
 // unchecked takes the SDK's own look at parameters out: the server's is what is wanted.

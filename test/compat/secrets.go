@@ -3,13 +3,17 @@ package compat
 import (
 	"crypto"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
@@ -44,6 +48,29 @@ func hotp(seed []byte, counter uint64) string {
 	sum := h.Sum(nil)
 	n := binary.BigEndian.Uint32(sum[sum[19]&15:]) &^ (1 << 31)
 	return fmt.Sprintf("%06d", n%1_000_000)
+}
+
+// certificate is a certificate that the world's provider has signed for itself, from a day ago for a year, in PEM and as its
+// bare base64, with its private key, and the key as SSH has it.
+func certificate(key *rsa.PrivateKey, params map[string]any, now time.Time) (any, error) {
+	if key == nil {
+		return nil, errNoKey
+	}
+	name, _ := params["CN"].(string)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: now.AddDate(0, 0, -1), NotAfter: now.AddDate(1, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	var blob []byte // RFC 4253, section 6.6
+	for _, field := range [][]byte{[]byte("ssh-rsa"), big.NewInt(int64(key.E)).Bytes(), append([]byte{0}, key.N.Bytes()...)} {
+		blob = append(binary.BigEndian.AppendUint32(blob, uint32(len(field))), field...)
+	}
+	return map[string]any{
+		"Certificate": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), "Base64": base64.StdEncoding.EncodeToString(der),
+		"PrivateKey": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})),
+		"SSH":        "ssh-rsa " + base64.StdEncoding.EncodeToString(blob) + " " + name,
+	}, nil
 }
 
 var errNoKey = errors.New("this world has no identity provider")

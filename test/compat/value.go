@@ -5,15 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// scope is what ${} can name.
+// scope is what ${} can name: texts, answers, and lets.
 type scope map[string]any
+
+// let is a value of a file, whose own references are replaced where it is used. Those in answers are not.
+type let struct{ value any }
 
 // expand replaces the references in v.
 func (s scope) expand(v any) (any, error) {
@@ -126,6 +128,12 @@ func (s scope) value(ref string) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("${%s}: nothing is called %s", ref, parts[0])
 	}
+	if l, is := v.(let); is {
+		var err error
+		if v, err = s.expand(l.value); err != nil {
+			return nil, err
+		}
+	}
 	for _, part := range parts[1:] {
 		switch x := v.(type) {
 		case map[string]any:
@@ -141,9 +149,6 @@ func (s scope) value(ref string) (any, error) {
 		if !ok {
 			return nil, fmt.Errorf("${%s}: the answer has no %s", ref, part)
 		}
-	}
-	if _, lets := v.(map[string]any); lets || reflect.TypeOf(v) == reflect.TypeFor[[]any]() {
-		return s.expand(v)
 	}
 	return v, nil
 }
