@@ -96,7 +96,7 @@ func (n *Node) newBridge(external string) (*events.Bridge, error) {
 		Propose: n.control.Propose, Nodes: n.natsNodes, Serve: slices.Contains(n.caps(), cluster.CapNATS), Secret: secret, CA: n.ca,
 		Listen: n.bindAddr(":" + NATSPort), RouteListen: n.bindAddr(":" + natsRoutePort),
 		Advertise: net.JoinHostPort(n.cfg.Advertise, NATSPort), RouteAdvertise: net.JoinHostPort(n.cfg.Advertise, natsRoutePort),
-		Certificate: n.identity.Certificate, Roots: roots, External: external,
+		Certificate: n.identity.Certificate, Roots: roots, External: func() string { return external },
 		Clock: time.Now, Rand: rand.Reader, Log: n.log,
 	})
 }
