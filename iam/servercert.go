@@ -21,6 +21,8 @@ import (
 const (
 	maxServerCertName = 128
 	maxCertChain      = 2_097_152
+	// certGrace is how far the clock of who made a certificate may be ahead.
+	certGrace = 5 * time.Minute
 )
 
 // readPrivateKey reads an unencrypted PEM private key. Errors never show it: MalformedCertificate.
@@ -90,7 +92,7 @@ func newServerCert(in *awsiam.UploadServerCertificateInput, now time.Time) (c fs
 	if public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(signer.Public()) {
 		return c, "", protocol.Errorf(http.StatusBadRequest, "KeyPairMismatch", "The private key does not match the certificate.")
 	}
-	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+	if now.Add(certGrace).Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
 		return c, "", malformedCertificate("The certificate is not valid at present: it must be uploaded within its validity period.")
 	}
 	if in.CertificateChain != nil {
