@@ -54,7 +54,9 @@ func (s *STS) AssumeRole(ctx context.Context, c *principal.Caller, in *sts.Assum
 		return nil, err
 	}
 	return &sts.AssumeRoleOutput{
-		Credentials: out.credentials, AssumedRoleUser: user, PackedPolicySize: out.packed, SourceIdentity: sourceOut(&ask.session),
+		//lint:ignore SA1019 clients made before SessionTokenUtilization read it
+		PackedPolicySize: out.packed,
+		Credentials:      out.credentials, AssumedRoleUser: user, SourceIdentity: sourceOut(&ask.session),
 		SessionTokenSize: out.size, SessionTokenUtilization: out.utilization,
 	}, nil
 }

@@ -108,8 +108,10 @@ func (s *STS) GetFederationToken(ctx context.Context, c *principal.Caller, in *s
 	arn := federatedARN(c.Account, name)
 	s.cfg.Log.InfoContext(ctx, "session", "kind", "federated", "as", arn, "by", c.ARN, "key", *out.credentials.AccessKeyId, "seconds", seconds)
 	return &sts.GetFederationTokenOutput{
-		Credentials: out.credentials, FederatedUser: &types.FederatedUser{Arn: &arn, FederatedUserId: aws.String(c.Account + ":" + name)},
-		PackedPolicySize: out.packed, SessionTokenSize: out.size, SessionTokenUtilization: out.utilization,
+		//lint:ignore SA1019 clients made before SessionTokenUtilization read it
+		PackedPolicySize: out.packed,
+		Credentials:      out.credentials, FederatedUser: &types.FederatedUser{Arn: &arn, FederatedUserId: aws.String(c.Account + ":" + name)},
+		SessionTokenSize: out.size, SessionTokenUtilization: out.utilization,
 	}, nil
 }
 

@@ -71,7 +71,9 @@ func (s *STS) AssumeRoleWithWebIdentity(ctx context.Context, c *principal.Caller
 		return nil, err
 	}
 	return &sts.AssumeRoleWithWebIdentityOutput{
-		Credentials: out.credentials, AssumedRoleUser: user, PackedPolicySize: out.packed, SourceIdentity: sourceOut(&ask.session),
+		//lint:ignore SA1019 clients made before SessionTokenUtilization read it
+		PackedPolicySize: out.packed,
+		Credentials:      out.credentials, AssumedRoleUser: user, SourceIdentity: sourceOut(&ask.session),
 		SessionTokenSize: out.size, SessionTokenUtilization: out.utilization,
 		Audience: &id.client, Provider: &id.issuer, SubjectFromWebIdentityToken: &id.subject,
 	}, nil

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 PackedPolicySize is deprecated, and still told
+
 package iam_test
 
 import (
