@@ -40,6 +40,12 @@ func TestWhatInstancesNeed(t *testing.T) {
 		{"AssociateIamInstanceProfile", &sdk.AssociateIamInstanceProfileInput{InstanceId: str("i-1"), IamInstanceProfile: &types.IamInstanceProfileSpecification{Arn: str(profileARN)}}, []string{"ec2:AssociateIamInstanceProfile EC2:instance/i-1", "iam:PassRole IAM:role/svc/web"}},
 		{"AssociateIamInstanceProfile", &sdk.AssociateIamInstanceProfileInput{InstanceId: str("i-1"), IamInstanceProfile: &types.IamInstanceProfileSpecification{Name: str("bare")}}, []string{"ec2:AssociateIamInstanceProfile EC2:instance/i-1", "iam:PassRole IAM:role/*"}},
 		{"AssociateIamInstanceProfile", &sdk.AssociateIamInstanceProfileInput{InstanceId: str("i-1"), IamInstanceProfile: &types.IamInstanceProfileSpecification{Name: str("none")}}, []string{"ec2:AssociateIamInstanceProfile EC2:instance/i-1", "iam:PassRole IAM:role/*"}},
+		{"DisassociateIamInstanceProfile", &sdk.DisassociateIamInstanceProfileInput{AssociationId: str("iip-assoc-1")}, one("ec2:DisassociateIamInstanceProfile EC2:instance/" + instanceID + " ec2:resourcetag/env=prod")},
+		{"DisassociateIamInstanceProfile", &sdk.DisassociateIamInstanceProfileInput{AssociationId: str("iip-assoc-9")}, one("ec2:DisassociateIamInstanceProfile EC2:instance/*")},
+		{"DisassociateIamInstanceProfile", &sdk.DisassociateIamInstanceProfileInput{}, one("ec2:DisassociateIamInstanceProfile EC2:instance/*")},
+		{"ReplaceIamInstanceProfileAssociation", &sdk.ReplaceIamInstanceProfileAssociationInput{AssociationId: str("iip-assoc-1"), IamInstanceProfile: &types.IamInstanceProfileSpecification{Name: str("web-profile")}}, []string{
+			"ec2:ReplaceIamInstanceProfileAssociation EC2:instance/" + instanceID, "iam:PassRole IAM:role/svc/web iam:passedtoservice=ec2.amazonaws.com",
+		}},
 		{"CreateImage", &sdk.CreateImageInput{InstanceId: str("i-1"), TagSpecifications: spec("image", "k", "v")}, []string{
 			"ec2:CreateImage EC2:instance/i-1 !aws:tagkeys", "ec2:CreateImage PUB:image/* aws:requesttag/k=v", "ec2:CreateImage PUB:snapshot/* !aws:requesttag/k",
 			"ec2:CreateTags PUB:image/* ec2:createaction=CreateImage aws:requesttag/k=v aws:tagkeys=k ec2:region=" + region,

@@ -236,6 +236,20 @@ func attached(t *targets, e *env, dst []target) []target {
 	return dst
 }
 
+// associated is the instance of an instance profile association: instance.association(AssociationId).
+func associated(t *targets, e *env, dst []target) []target {
+	id := t.arg(e, 0)
+	if e.view == nil || id == "" {
+		return append(dst, t.kind.any(e))
+	}
+	for name, i := range fsm.Instances.Scan(e.view, "") {
+		if i.ProfileTie == id && i.Account == e.account() {
+			return append(dst, t.kind.named(e, string(name)))
+		}
+	}
+	return append(dst, t.kind.any(e))
+}
+
 func (e *env) instance(id string) (i fsm.Instance, ok bool) {
 	if e.view != nil {
 		i, ok = fsm.Instances.Get(e.view, fsm.InstanceID(id))

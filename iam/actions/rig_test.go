@@ -110,7 +110,7 @@ func machines(t testing.TB, g *fsmtest.Group) {
 		&fsm.LaunchInstances{
 			Instances: []fsm.Instance{{ID: instanceID, Account: mine, Reservation: "r-1", Image: imageID, Type: "t3.nano", VCPUs: 1, Memory: 512, Arch: "x86_64",
 				RootDevice: "/dev/sda1", Zone: "us-test-1a", Node: "n-node1", VPC: vpcID, Subnet: subnetID, Interface: eniID, Address: "172.31.0.9",
-				Metadata: fsm.MetadataOptions{TokensRequired: true, HopLimit: 2}, State: fsm.InstancePending, Boot: 1, Profile: "AIPAWEB"}},
+				Metadata: fsm.MetadataOptions{TokensRequired: true, HopLimit: 2}, State: fsm.InstancePending, Boot: 1, Profile: "AIPAWEB", ProfileTie: "iip-assoc-1"}},
 			Volumes: []fsm.Volume{root},
 			Interfaces: []fsm.Interface{{ID: eniID, Account: mine, VPC: vpcID, Subnet: subnetID, Address: "172.31.0.9", MAC: "02:00:00:00:00:01",
 				Groups: []fsm.SecurityGroupID{groupID}, Instance: instanceID}},
@@ -132,7 +132,7 @@ func neighbour(t testing.TB, g *fsmtest.Group) {
 		&fsm.LaunchInstances{
 			Instances: []fsm.Instance{{ID: theirID, Account: another, Reservation: "r-2", Image: publicID, Type: "t3.nano", VCPUs: 1, Memory: 512, Arch: "x86_64",
 				RootDevice: "/dev/sda1", Zone: "us-test-1a", Node: "n-node1", VPC: vpc, Subnet: subnet, Interface: eni, Address: "172.31.0.9",
-				State: fsm.InstancePending, Boot: 1}},
+				State: fsm.InstancePending, Boot: 1, ProfileTie: "iip-assoc-9"}},
 			Interfaces: []fsm.Interface{{ID: eni, Account: another, VPC: vpc, Subnet: subnet, Address: "172.31.0.9", MAC: "02:00:00:00:00:02", Instance: theirID}},
 			Capacity:   []fsm.NodeCapacity{{Node: "n-node1", VCPUs: 8, Memory: 8192}},
 		},
