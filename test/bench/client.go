@@ -20,6 +20,7 @@ import (
 type client struct {
 	addr, region      string
 	accessKey, secret string // "" sends unsigned requests
+	token             string // of a session; "" for keys without
 	conn              net.Conn
 	in                *bufio.Reader
 	buf               []byte
@@ -161,9 +162,14 @@ func (c *client) sign(b *bytes.Buffer, a ask) {
 		sum := sha256.Sum256(a.body)
 		payload = hex.EncodeToString(sum[:])
 	}
-	const signed = "host;x-amz-content-sha256;x-amz-date"
-	canonical := strings.Join([]string{a.method, a.path, a.query,
-		"host:" + c.addr, "x-amz-content-sha256:" + payload, "x-amz-date:" + stamp, "", signed, payload}, "\n")
+	signed := "host;x-amz-content-sha256;x-amz-date"
+	headers := []string{"host:" + c.addr, "x-amz-content-sha256:" + payload, "x-amz-date:" + stamp}
+	if c.token != "" {
+		signed += ";x-amz-security-token"
+		headers = append(headers, "x-amz-security-token:"+c.token)
+		fmt.Fprintf(b, "X-Amz-Security-Token: %s\r\n", c.token)
+	}
+	canonical := strings.Join([]string{a.method, a.path, a.query, strings.Join(headers, "\n"), "", signed, payload}, "\n")
 	scope := stamp[:8] + "/" + c.region + "/" + a.service + "/aws4_request"
 	sum := sha256.Sum256([]byte(canonical))
 	text := "AWS4-HMAC-SHA256\n" + stamp + "\n" + scope + "\n" + hex.EncodeToString(sum[:])
@@ -173,10 +179,10 @@ func (c *client) sign(b *bytes.Buffer, a ask) {
 }
 
 func (c *client) signingKey(date, service string) []byte {
-	key, ok := c.keys[date+service]
+	key, ok := c.keys[date+service+c.secret]
 	if !ok {
 		key = mac(mac(mac(mac([]byte("AWS4"+c.secret), date), c.region), service), "aws4_request")
-		c.keys[date+service] = key
+		c.keys[date+service+c.secret] = key
 	}
 	return key
 }

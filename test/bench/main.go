@@ -28,6 +28,9 @@ type plan struct {
 	blockCell time.Duration // of requests to a block server, for each row and run
 	blockRuns int           // of which the median counts
 
+	users int           // that one account has
+	crowd time.Duration // at most, to make them
+
 	boots  int           // of instances by each firmware; fewer, but one, when that takes longer than boot
 	boot   time.Duration // after which no more instances are begun
 	settle time.Duration // between two looks at the daemons' memory
@@ -35,9 +38,9 @@ type plan struct {
 
 var (
 	full = plan{cell: 2500 * time.Millisecond, objects: 10_000, fill: 25 * time.Second, failures: 5,
-		blockCell: 800 * time.Millisecond, blockRuns: 3, boots: 3, boot: 2 * time.Minute, settle: 500 * time.Millisecond}
+		blockCell: 800 * time.Millisecond, blockRuns: 3, users: 100_000, crowd: 4 * time.Minute, boots: 3, boot: 2 * time.Minute, settle: 500 * time.Millisecond}
 	quick = plan{cell: 400 * time.Millisecond, objects: 2_000, fill: 6 * time.Second, failures: 1,
-		blockCell: 300 * time.Millisecond, blockRuns: 1, boots: 1, settle: 200 * time.Millisecond}
+		blockCell: 300 * time.Millisecond, blockRuns: 1, users: 5_000, crowd: 20 * time.Second, boots: 1, settle: 200 * time.Millisecond}
 )
 
 func main() {
@@ -53,7 +56,7 @@ func main() {
 	bin := flag.String("bin", "bin/hive", "the program")
 	short := flag.Bool("quick", false, "less of everything, under a minute")
 	nodes := flag.String("nodes", "1,3", "sizes of the clusters")
-	tables := flag.String("tables", "cluster,nbd,guests", "what to measure: cluster (with the machine's limits), nbd, guests")
+	tables := flag.String("tables", "cluster,iam,nbd,guests", "what to measure: cluster (with the machine's limits), iam, nbd, guests")
 	servers := flag.String("servers", "", "the block servers whose names contain this")
 	dir := flag.String("dir", "", "directory on the disk to measure (short: sockets lie in it); a temporary one otherwise")
 	flag.Parse()
@@ -122,6 +125,13 @@ func (b *bench) tables(ctx context.Context) error {
 	if slices.Contains(b.only, "guests") {
 		if err := b.guests(ctx); err != nil {
 			return fmt.Errorf("instances: %w", err)
+		}
+	}
+	if slices.Contains(b.only, "iam") {
+		for _, n := range b.sizes {
+			if err := b.identities(ctx, n); err != nil {
+				return fmt.Errorf("IAM on a cluster of %d: %w", n, err)
+			}
 		}
 	}
 	if !slices.Contains(b.only, "cluster") {
