@@ -42,6 +42,7 @@ func TestThreeNodes(t *testing.T) {
 		{"AccountsLive", accountsLive},
 		{"TheAuditTrailTells", auditTells},
 		{"SettingsHold", settingsHold},
+		{"AccountsAreIsolated", isolated},
 		{"SecretsStay", secretsStay},
 		{"ServicesOfTheOnePort", onePort},
 		{"SignaturesThatAreWrong", wrongSignatures},
