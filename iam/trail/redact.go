@@ -41,10 +41,31 @@ func redacted(v any) []byte {
 		return nil
 	}
 	raw, err := json.Marshal(value)
-	if err != nil || len(raw) > maxJSON {
+	if err != nil {
+		return []byte(`{"omitted":"not to be written as JSON"}`)
+	}
+	return raw
+}
+
+// kept is what is kept of a call's parameters or answer.
+func kept(raw []byte) []byte {
+	if len(raw) > maxJSON {
 		return []byte(`{"omitted":"longer than what is kept"}`)
 	}
 	return raw
+}
+
+// maxField bounds a text of an event that comes from the caller, in bytes. CloudTrail cuts user agents and error messages at
+// 1 KB too.
+const maxField = 1 << 10
+
+// clean is a text that a record may hold, whatever bytes the caller has sent.
+func clean(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) > maxField {
+		return strings.ToValidUTF8(s[:maxField], "") + "…"
+	}
+	return s
 }
 
 // maxDepth is deeper than any input of AWS that is kept.
@@ -131,6 +152,7 @@ type targets struct{ list []fsm.AuditTarget }
 const maxTargets = 50
 
 func (t *targets) put(kind, name string) {
+	name = clean(name)
 	for _, have := range t.list {
 		if have.Type == kind && have.Name == name {
 			return
@@ -152,7 +174,7 @@ var ec2ID = regexp.MustCompile(`"([a-z]+)-[0-9a-f]{17}"`)
 
 // scan finds the ids of EC2 in JSON.
 func (t *targets) scan(raw []byte) {
-	for _, m := range ec2ID.FindAllSubmatch(raw, maxTargets) {
+	for _, m := range ec2ID.FindAllSubmatch(raw, -1) {
 		if kind := ec2Types[string(m[1])]; kind != "" {
 			t.put(kind, strings.Trim(string(m[0]), `"`))
 		}

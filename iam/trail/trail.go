@@ -98,7 +98,12 @@ func (t *Trail) Record(ctx context.Context, call *protocol.Call) {
 		return
 	}
 	e := &entry{event: t.event(call), done: make(chan struct{})}
-	e.size = len(e.event.Parameters) + len(e.event.Response) + 500
+	whole, err := fsm.EncodeCommand(&fsm.RecordAudit{Events: []fsm.AuditEvent{e.event}})
+	if err != nil { // in the queue it would stop all that come after it
+		t.cfg.Log.Error("an audit event cannot be recorded", "request", c.RequestID, "op", call.Op, "err", err)
+		return
+	}
+	e.size = len(whole)
 	if !t.put(e) || call.Err != nil {
 		return
 	}
@@ -236,10 +241,11 @@ func (t *Trail) event(call *protocol.Call) fsm.AuditEvent {
 	c := call.Caller
 	e := fsm.AuditEvent{
 		Account: fsm.AccountID(c.Account), ID: t.uuid(), Time: t.cfg.Clock().UnixMilli(), RequestID: c.RequestID,
-		Source: sources[call.Service], Name: call.Op, Principal: c.ARN, Type: identityType(c), PrincipalID: c.UserID,
-		UserName: c.UserName, AccessKey: c.AccessKey, SourceIP: c.SourceIP, UserAgent: c.UserAgent, Node: t.cfg.Node,
-		Parameters: redacted(call.Input),
+		Source: sources[call.Service], Name: call.Op, Principal: clean(c.ARN), Type: identityType(c), PrincipalID: clean(c.UserID),
+		UserName: clean(c.UserName), AccessKey: c.AccessKey, SourceIP: clean(c.SourceIP), UserAgent: clean(c.UserAgent), Node: t.cfg.Node,
 	}
+	parameters := redacted(call.Input)
+	e.Parameters = kept(parameters)
 	if s := c.Session; s != nil {
 		e.Issuer, e.MFA = s.IssuerARN, !s.MFA.IsZero()
 		if e.UserName == "" {
@@ -251,13 +257,14 @@ func (t *Trail) event(call *protocol.Call) fsm.AuditEvent {
 	if call.Err != nil {
 		refusal := &protocol.Error{Code: "InternalFailure"}
 		errors.As(call.Err, &refusal)
-		e.Code, e.Message = refusal.Code, refusal.Message
+		e.Code, e.Message = refusal.Code, clean(refusal.Message)
 	} else {
-		e.Response = redacted(call.Output)
-		found.scan(e.Response)
+		response := redacted(call.Output)
+		e.Response = kept(response)
+		found.scan(response)
 		e.Index = t.index()
 	}
-	found.scan(e.Parameters)
+	found.scan(parameters)
 	e.Resources = found.list
 	return e
 }
