@@ -249,13 +249,16 @@ func (b *Bridge) begin(ctx context.Context) func() {
 	}
 }
 
+// chosen tells whether it is this node's turn. A node that does not find itself among the members knows too little to say.
 func (b *Bridge) chosen() bool {
+	itself := false
 	for _, n := range b.cfg.Nodes() {
 		if n.Serves && n.Alive && n.ID < b.cfg.Node {
 			return false
 		}
+		itself = itself || n.ID == b.cfg.Node
 	}
-	return true
+	return itself
 }
 
 // routes are where the other servers are.

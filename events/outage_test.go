@@ -1,7 +1,9 @@
 package events_test
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -351,4 +353,34 @@ func TestProposalsTakeNoLongerWhateverNATSDoes(t *testing.T) {
 			t.Errorf("NATS %s: the state is another than without", c.what)
 		}
 	}
+}
+
+func TestEventsAreSentWhileCursorsCannotMove(t *testing.T) {
+	r := newRig(t)
+	n := r.add("n-a")
+	leaderless := func(c *events.Config) {
+		c.Propose = func(context.Context, fsm.Command) error { return errors.New("no leader") }
+	}
+	n.start(leaderless)
+	mine := r.subscriber(alice, n)
+	first := names("first", 300)
+	r.objects(alice, first)
+	mine.inOrder(first)
+	n.kill()
+	n.start()
+	again := r.subscriber(alice, n)
+	second := names("second", 10)
+	r.objects(alice, second)
+	again.inOrder(slices.Concat(first, second)) // no cursor says that the first were sent
+	mine.inOrder(slices.Concat(first, second))
+}
+
+func TestAServerTakesClientsSoonAfterItsStart(t *testing.T) {
+	r := newRig(t)
+	n := r.add("n-a")
+	began := time.Now()
+	n.start()
+	eventually(t, "server", func() bool { return n.bridge.Status().Server != nil })
+	t.Logf("a server takes clients %v after the bridge began", time.Since(began))
+	r.subscriber(alice, n)
 }
