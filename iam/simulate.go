@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -304,16 +305,21 @@ func (s *Service) simulate(sim *simulation, after *string, items *int32) ([]type
 	if err != nil {
 		return nil, nil, err
 	}
-	places := make([]int, len(sim.actions)*len(sim.resources))
-	for i := range places {
-		places[i] = i
+	out, all, i := []types.EvaluationResult{}, len(sim.actions)*len(sim.resources), 0
+	if p.after != "" {
+		last, err := strconv.Atoi(p.after)
+		if err != nil || last < 0 {
+			return nil, nil, invalid("Invalid Marker: use the Marker of the answer before, as it is.")
+		}
+		i = min(last, all) + 1
 	}
-	places, next := cut(p, places, func(i int) string { return fmt.Sprintf("%08d", i) })
-	out := []types.EvaluationResult{}
-	for _, i := range places {
+	for ; i < all; i++ {
+		if len(out) == p.max {
+			return out, marker(strconv.Itoa(i - 1)), nil
+		}
 		out = append(out, s.evaluate(sim, sim.actions[i/len(sim.resources)], sim.resources[i%len(sim.resources)]))
 	}
-	return out, next, nil
+	return out, nil, nil
 }
 
 func (s *Service) evaluate(sim *simulation, action, resource string) types.EvaluationResult {

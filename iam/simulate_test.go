@@ -2,6 +2,7 @@ package iam
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -235,5 +236,21 @@ func TestBadSimulationsAreRefused(t *testing.T) {
 		{keys, 400, "InvalidInput"},
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) { wantCode(t, c.err, c.status, c.code) })
+	}
+}
+
+// All pairs of what a request may name would be gigabytes.
+func TestASimulationOfManyPairsCostsItsPageOnly(t *testing.T) {
+	r := newRig(t)
+	in := &awsiam.SimulateCustomPolicyInput{
+		PolicyInputList: []string{statement("Allow", "*", "*")},
+		ActionNames:     slices.Repeat([]string{"s3:GetObject"}, 10_000), ResourceArns: slices.Repeat([]string{"*"}, 10_000), MaxItems: aws.Int32(1),
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	out := must(r.SimulateCustomPolicy(t.Context(), r.root, in))(t)
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; len(out.EvaluationResults) != 1 || used > 64<<20 {
+		t.Errorf("%d results for %d MiB", len(out.EvaluationResults), used>>20)
 	}
 }
