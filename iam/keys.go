@@ -145,16 +145,26 @@ func holder(v *fsm.View, c *principal.Caller) bool {
 		c.ARN, c.UserID, s.IssuerARN = roleSessionARN(c.Account, role.Name, s.Name), s.Issuer+":"+s.Name, role.ARN()
 		return ok
 	case principal.UserSession:
-		ok := stand(v, c, s.Issuer)
+		ok := stand(v, c, s.Issuer) && sameAccount(v, c)
 		s.IssuerARN = c.ARN
 		return ok
 	case principal.FederatedSession:
 		issuer := principal.Caller{Account: c.Account}
-		ok := stand(v, &issuer, s.Issuer)
+		ok := stand(v, &issuer, s.Issuer) && sameAccount(v, c)
 		c.ARN, c.UserID, s.IssuerARN = federatedARN(c.Account, s.Name), c.Account+":"+s.Name, issuer.ARN
 		return ok
 	}
 	return false
+}
+
+// nodesApart is how far the clocks of two nodes may be apart.
+const nodesApart = time.Minute
+
+// sameAccount tells whether a session is not older than its account. Users and roles have ids that never come again, but an
+// account that was deleted can be made anew under its id, and the root user has no other.
+func sameAccount(v *fsm.View, c *principal.Caller) bool {
+	account, ok := fsm.AccountOf(v, fsm.AccountID(c.Account))
+	return ok && !c.Session.Issued.Add(nodesApart).Before(time.Unix(account.Created, 0))
 }
 
 func roleSessionARN(account, role, session string) string {

@@ -112,11 +112,11 @@ func (w *wire) propose(cmds ...fsm.Command) {
 }
 
 func (w *wire) stsOf(c aws.Credentials) *sts.Client {
-	return sts.New(sts.Options{Region: region, BaseEndpoint: &w.url, RetryMaxAttempts: 1, Credentials: provider(c)})
+	return sts.New(sts.Options{Region: region, BaseEndpoint: &w.url, RetryMaxAttempts: 1, HTTPClient: wholeBodies{}, Credentials: provider(c)})
 }
 
 func (w *wire) iamOf(c aws.Credentials) *awsiam.Client {
-	return awsiam.New(awsiam.Options{Region: region, BaseEndpoint: &w.url, RetryMaxAttempts: 1, Credentials: provider(c)})
+	return awsiam.New(awsiam.Options{Region: region, BaseEndpoint: &w.url, RetryMaxAttempts: 1, HTTPClient: wholeBodies{}, Credentials: provider(c)})
 }
 
 func provider(c aws.Credentials) aws.CredentialsProvider {
@@ -336,4 +336,26 @@ func (w *wire) assume(c aws.Credentials, in *sts.AssumeRoleInput) (*sts.AssumeRo
 		in.RoleSessionName = aws.String("session")
 	}
 	return w.stsOf(c).AssumeRole(context.WithoutCancel(w.t.Context()), in)
+}
+
+func TestRootsSessionEndsWithItsAccountForGood(t *testing.T) {
+	w := newWire(t)
+	ctx, was := t.Context(), w.stsOf(w.root[abroad])
+	old := []aws.Credentials{
+		keysOf(ok(was.GetSessionToken(ctx, nil))(t).Credentials),
+		keysOf(ok(was.GetFederationToken(ctx, &sts.GetFederationTokenInput{Name: aws.String("bob"), Policy: aws.String(allows("*", "*"))}))(t).Credentials),
+	}
+	w.pass(5 * time.Minute)
+	w.propose(&fsm.DeleteAccount{ID: abroad, Entities: true})
+	again, err := iam.Bootstrap(iam.BootstrapOptions{AccountID: abroad, Sealer: w.box, Now: w.clock(), Rand: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.propose(again.Commands...)
+	for _, c := range old {
+		_, err := w.stsOf(c).GetCallerIdentity(ctx, nil)
+		wants(t, err, "InvalidClientTokenId", "")
+	}
+	root := aws.Credentials{AccessKeyID: again.AccessKeyID, SecretAccessKey: again.SecretAccessKey}
+	w.identity(keysOf(ok(w.stsOf(root).GetSessionToken(ctx, nil))(t).Credentials))
 }
