@@ -127,7 +127,7 @@ var rooms = []room{
 		"writes docs/api.md from the tables that the program answers by"},
 	{"hive/test/compat", "hive/test/...", "github.com/aws/...",
 		"scenarios as data and the clients that run them; in its tests also against the services in one process"},
-	{"hive/test/...", "hive/internal/admin hive/test/...", "github.com/aws/... github.com/anishathalye/porcupine golang.org/x/sync/errgroup",
+	{"hive/test/...", "hive/internal/admin hive/test/...", "github.com/aws/... github.com/anishathalye/porcupine golang.org/x/sync/errgroup golang.org/x/crypto/...",
 		"whole-system tests drive the built program: what they import of it they cannot prove"},
 }
 

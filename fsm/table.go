@@ -159,13 +159,11 @@ func (t Table[K, V]) Back(v *View, prefix, before K) iter.Seq2[K, V] {
 		if before == "" {
 			end = append([]byte(prefix), bytes.Repeat([]byte{0xff}, 16)...)
 		}
-		k, raw := c.Seek(end)
-		if k == nil {
-			k, raw = c.Last()
-		} else {
-			k, raw = c.Prev()
+		step := c.Prev
+		if k, _ := c.Seek(end); k == nil {
+			step = c.Last
 		}
-		for ; k != nil && bytes.HasPrefix(k, []byte(prefix)); k, raw = c.Prev() {
+		for k, raw := step(); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, raw = c.Prev() {
 			var val V
 			t.decode(raw, k, &val)
 			if !yield(K(k), val) {

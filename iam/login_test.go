@@ -2,7 +2,6 @@ package iam
 
 import (
 	"bytes"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -117,7 +116,7 @@ func (r *rig) passwordPolicy(in awsiam.UpdateAccountPasswordPolicyInput) {
 func TestPasswordsConformToThePolicy(t *testing.T) {
 	r := newRig(t)
 	for i, weak := range []string{"short7A", "onlyletters", "alllower-case", "NoSymbolButTwo", "Carol-0007", "12345678-90"} {
-		name := fmt.Sprint("Carol-0007")
+		const name = "Carol-0007"
 		if i == 0 {
 			r.user(name)
 		}

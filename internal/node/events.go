@@ -24,7 +24,7 @@ const (
 	natsRoutePort = "6222" // the other nodes' servers
 )
 
-// eventBridge is the bridge of the moment: a changed address of NATS makes a new one.
+// eventBridge is the bridge once it runs.
 type eventBridge struct{ now atomic.Pointer[events.Bridge] }
 
 // serve hands a request to the bridge once there is one.
@@ -42,45 +42,16 @@ func (e *eventBridge) serve(to func(*events.Bridge, http.ResponseWriter, *http.R
 
 // runEvents carries events out until ctx ends.
 func (n *Node) runEvents(ctx context.Context) error {
+	bridge, err := n.newBridge()
+	if err != nil {
+		return fmt.Errorf("events: %w", err)
+	}
+	n.events.now.Store(bridge)
 	defer n.events.now.Store(nil)
-	for ctx.Err() == nil {
-		url := n.tuning.Load().NATSURL
-		bridge, err := n.newBridge(url)
-		if err != nil {
-			return fmt.Errorf("events: %w", err)
-		}
-		n.events.now.Store(bridge)
-		own, stop := context.WithCancel(ctx)
-		done := make(chan error, 1)
-		go func() { done <- bridge.Run(own) }()
-		err = n.untilNATSMoves(ctx, url, done)
-		stop()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return bridge.Run(ctx)
 }
 
-// untilNATSMoves returns when the settings name another NATS or ctx has ended, and the bridge has too.
-func (n *Node) untilNATSMoves(ctx context.Context, url string, done <-chan error) error {
-	tick := time.NewTicker(leadersEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-done:
-			return err
-		case <-ctx.Done():
-			return <-done
-		case <-tick.C:
-			if n.tuning.Load().NATSURL != url {
-				return nil
-			}
-		}
-	}
-}
-
-func (n *Node) newBridge(external string) (*events.Bridge, error) {
+func (n *Node) newBridge() (*events.Bridge, error) {
 	secret, err := hkdf.Key(sha256.New, n.sealKey, nil, "credentials for events", sha256.Size)
 	if err != nil {
 		return nil, err
@@ -96,7 +67,7 @@ func (n *Node) newBridge(external string) (*events.Bridge, error) {
 		Propose: n.control.Propose, Nodes: n.natsNodes, Serve: slices.Contains(n.caps(), cluster.CapNATS), Secret: secret, CA: n.ca,
 		Listen: n.bindAddr(":" + NATSPort), RouteListen: n.bindAddr(":" + natsRoutePort),
 		Advertise: net.JoinHostPort(n.cfg.Advertise, NATSPort), RouteAdvertise: net.JoinHostPort(n.cfg.Advertise, natsRoutePort),
-		Certificate: n.identity.Certificate, Roots: roots, External: func() string { return external },
+		Certificate: n.identity.Certificate, Roots: roots, External: func() string { return n.tuning.Load().NATSURL },
 		Clock: time.Now, Rand: rand.Reader, Log: n.log,
 	})
 }
