@@ -160,7 +160,7 @@ func (s *Service) changeDevice(ctx context.Context, c *principal.Caller, value *
 // setClock learns from two codes in a row how far the device's clock is off, and that they were used.
 func (s *Service) setClock(d *fsm.MFADevice, first, second string) error {
 	now := s.step()
-	if !s.tries.open(d.Serial(), now) {
+	if !s.tries.take(d.Serial(), now) {
 		return badCode()
 	}
 	seed, err := s.seed(*d)
@@ -172,9 +172,9 @@ func (s *Service) setClock(d *fsm.MFADevice, first, second string) error {
 		return err
 	}
 	if !ok {
-		s.tries.miss(d.Serial())
 		return badCode()
 	}
+	s.tries.right(d.Serial())
 	d.Step, d.Skew = step, 0
 	if off := step - now; off < -stepsAround || off > stepsAround {
 		d.Skew = off

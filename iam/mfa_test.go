@@ -224,6 +224,20 @@ func TestCodesCannotBeTriedOutWithoutEnd(t *testing.T) {
 	}
 }
 
+// As many requests as come at once must not all be let through before the first of them is found wrong.
+func TestTriesAtOnceAreCountedBeforeTheyAreMade(t *testing.T) {
+	var tries codeTries
+	let := 0
+	for range 100 {
+		if tries.take("a", 7) {
+			let++
+		}
+	}
+	if let != triesPerStep || !tries.take("b", 7) || !tries.take("a", 8) {
+		t.Errorf("%d tries of one device at once", let)
+	}
+}
+
 func TestResyncLearnsTheDevicesClock(t *testing.T) {
 	r := newRig(t)
 	r.user("alice")

@@ -101,23 +101,28 @@ type codeTries struct {
 	wrong map[string]int
 }
 
-// open tells whether a device may be tried in this step.
-func (t *codeTries) open(serial string, step int64) bool {
+// take counts a try of a device as a wrong one before it is made, so that no number of tries at once is more than there may
+// be; false when there were as many in this step.
+func (t *codeTries) take(serial string, step int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if step != t.step {
+	if step != t.step || t.wrong == nil {
 		t.step, t.wrong = step, map[string]int{}
 	}
-	return t.wrong[serial] < triesPerStep
-}
-
-func (t *codeTries) miss(serial string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.wrong == nil {
-		t.wrong = map[string]int{}
+	if t.wrong[serial] >= triesPerStep {
+		return false
 	}
 	t.wrong[serial]++
+	return true
+}
+
+// right takes back what was counted: the code was right.
+func (t *codeTries) right(serial string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.wrong[serial] > 0 {
+		t.wrong[serial]--
+	}
 }
 
 // seed is a device's seed in base32.
@@ -136,9 +141,6 @@ func (s *Service) step() int64 { return s.cfg.Clock().Unix() / stepSeconds }
 // other error: it could not be told.
 func (s *Service) VerifyMFA(ctx context.Context, account fsm.AccountID, user fsm.EntityID, serial, code string) error {
 	now := s.step()
-	if !s.tries.open(serial, now) {
-		return ErrMFA
-	}
 	if err := s.cfg.Group.ReadIndex(ctx); err != nil {
 		return fmt.Errorf("verify an MFA code: %w", err)
 	}
@@ -153,6 +155,9 @@ func (s *Service) VerifyMFA(ctx context.Context, account fsm.AccountID, user fsm
 	if err != nil {
 		return err
 	}
+	if !s.tries.take(serial, now) {
+		return ErrMFA
+	}
 	seed, err := s.seed(d)
 	if err != nil {
 		return err
@@ -162,9 +167,9 @@ func (s *Service) VerifyMFA(ctx context.Context, account fsm.AccountID, user fsm
 		return err
 	}
 	if !ok {
-		s.tries.miss(serial)
 		return ErrMFA
 	}
+	s.tries.right(serial)
 	d.Step = step
 	switch err := s.cfg.Group.Propose(ctx, &fsm.UpdateMFADevice{Device: d}); {
 	case errors.Is(err, fsm.ErrConflict), errors.Is(err, fsm.ErrNotFound): // the code was used, or the device changed, meanwhile
