@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -198,6 +199,9 @@ const (
 	claimSource = "https://aws.amazon.com/source_identity"
 )
 
+// provedClaims are those that say who a token is for and of.
+var provedClaims = []string{"amr", "aud", "azp", "iss", "oaud", "sub"}
+
 // into makes what a token says a part of the request.
 func (id *webIdentity) into(ask *assumption, c *principal.Caller) error {
 	ask.action, ask.provider = actionAssumeWithToken, id.provider.ARN()
@@ -210,9 +214,13 @@ func (id *webIdentity) into(ask *assumption, c *principal.Caller) error {
 	if !strings.Contains(prefix, ".") {
 		return nil // no condition can name such a provider's keys, which could be taken for others
 	}
-	for name, raw := range id.claims {
-		if values := claimValues(raw); len(values) > 0 {
-			ask.keys[prefix+strings.ToLower(name)] = values
+	for _, name := range slices.Sorted(maps.Keys(id.claims)) { // lower case comes last, and counts
+		key := strings.ToLower(name)
+		if key != name && slices.Contains(provedClaims, key) {
+			continue // claims have cases, condition keys have none: "SUB" is not the subject
+		}
+		if values := claimValues(id.claims[name]); len(values) > 0 {
+			ask.keys[prefix+key] = values
 		}
 	}
 	if own := ask.keys[prefix+"azp"]; len(own) > 0 { // who it was made for in place of who may read it

@@ -167,3 +167,15 @@ func TestNothingElseOfSTSGoesWithoutASignature(t *testing.T) {
 		}
 	}
 }
+
+func TestClaimsOfAnotherCaseDoNotStandForWhoATokenIsOf(t *testing.T) {
+	w := newWire(t)
+	p := newIDP(w)
+	p.publish("k1")
+	role := w.role(home, "web", trusts(trustIDP, webs, `{"StringEquals":{"token.example.com/org:aud":"other","token.example.com/org:sub":"admin"}}`), nil)
+	for range 20 { // maps have no order
+		_, err := p.assume(role, p.token(claims{"SUB": "admin", "Sub": "admin", "AZP": "other"}))
+		wants(t, err, "AccessDenied", "")
+	}
+	ok(p.assume(role, p.token(claims{"SUB": "x", "sub": "admin", "aud": "other"})))(t)
+}
