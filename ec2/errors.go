@@ -48,7 +48,7 @@ var resources = []resource{
 	{"sg", "security group", "InvalidGroupId.Malformed", "InvalidGroup.NotFound", "security-group", invalidExpected},
 	{"eni", "networkInterface ID", "InvalidNetworkInterfaceId.Malformed", "InvalidNetworkInterfaceID.NotFound", "network-interface", invalidExpected},
 	{"key", "key pair", "InvalidKeyPair.NotFound", "InvalidKeyPair.NotFound", "key-pair", "The key pair 'ID' does not exist"},
-	{tiePrefix, "IAM instance profile association", "InvalidAssociationID.Malformed", "InvalidAssociationID.NotFound", "", invalidExpected},
+	{tiePrefix, "IAM instance profile association", "InvalidAssociationID.NotFound", "InvalidAssociationID.NotFound", "", invalidExpected},
 	{"import-ami", "import image task", "InvalidConversionTaskId.Malformed", "InvalidConversionTaskId", "import-image-task", invalidExpected},
 	{"import-snap", "import snapshot task", "InvalidConversionTaskId.Malformed", "InvalidConversionTaskId", "import-snapshot-task", invalidExpected},
 }

@@ -208,7 +208,7 @@ func s3Client(n *rig.Node, k key) *s3.Client {
 
 func iamClient(n *rig.Node, k key) *iam.Client {
 	return iam.New(iam.Options{
-		Region: rig.Region, BaseEndpoint: aws.String(n.Endpoint()), Retryer: aws.NopRetryer{},
+		Region: rig.Region, BaseEndpoint: aws.String(n.Endpoint()), Retryer: aws.NopRetryer{}, HTTPClient: wholeBodies{},
 		Credentials: credentials.NewStaticCredentialsProvider(k.id, k.secret, ""),
 	})
 }

@@ -16,7 +16,7 @@ import (
 
 func stsClient(n *rig.Node, k key) *sts.Client {
 	return sts.New(sts.Options{
-		Region: rig.Region, BaseEndpoint: aws.String(n.Endpoint()), Retryer: aws.NopRetryer{},
+		Region: rig.Region, BaseEndpoint: aws.String(n.Endpoint()), Retryer: aws.NopRetryer{}, HTTPClient: wholeBodies{},
 		Credentials: credentials.NewStaticCredentialsProvider(k.id, k.secret, ""),
 	})
 }

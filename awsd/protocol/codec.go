@@ -60,12 +60,14 @@ type codecKey struct {
 // joiner builds codecs. One codec serves every place where the same shape fills the same type, so a shape
 // that holds itself ends.
 type joiner struct {
-	table  *table
-	ec2    bool
-	whole  bool                    // Validate sees to required members and enums
-	unions map[string]reflect.Type // by name
-	done   map[codecKey]*codec
-	enums  map[string][]string // by Go type
+	table *table
+	ec2   bool
+	whole bool // Validate sees to required members and enums
+	// shortTimes: timestamps have no fraction that is 0
+	shortTimes bool
+	unions     map[string]reflect.Type // by name
+	done       map[codecKey]*codec
+	enums      map[string][]string // by Go type
 }
 
 var (
@@ -198,6 +200,9 @@ func (j *joiner) fillStruct(c *codec, cells []string) error {
 		if err := j.fillField(c, f, sf.Type); err != nil {
 			return err
 		}
+		if j.shortTimes && f.time == timeDefault && f.codec.kind == kindTime {
+			f.time = timeShort
+		}
 	}
 	return nil
 }
@@ -284,7 +289,7 @@ func (c *codec) allows(value string) bool {
 
 func newJoiner(t *table, a *API) *joiner {
 	j := &joiner{
-		table: t, ec2: a.protocol == "ec2Query", whole: a.lenient, unions: map[string]reflect.Type{},
+		table: t, ec2: a.protocol == "ec2Query", whole: a.lenient, shortTimes: a.protocol == "awsQuery", unions: map[string]reflect.Type{},
 		done: map[codecKey]*codec{}, enums: map[string][]string{},
 	}
 	for _, u := range a.unions {

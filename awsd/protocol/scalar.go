@@ -20,6 +20,7 @@ const (
 	timeISO
 	timeHTTP
 	timeEpoch
+	timeShort // as timeISO, without a fraction that is 0
 )
 
 func parseTimeFormat(s string) (timeFormat, error) {
@@ -170,7 +171,7 @@ func appendFloat(b []byte, f float64, bits int) []byte {
 	return strconv.AppendFloat(b, f, 'f', -1, bits)
 }
 
-// appendTime writes milliseconds in XML because that is what S3 and EC2 do.
+// appendTime writes milliseconds in XML because that is what S3 and EC2 do; IAM and STS leave them out when there are none.
 func appendTime(b []byte, format timeFormat, v reflect.Value) []byte {
 	t := timeOf(v).UTC()
 	switch format {
@@ -181,6 +182,9 @@ func appendTime(b []byte, format timeFormat, v reflect.Value) []byte {
 	}
 	b = t.AppendFormat(b, time.RFC3339) // which time has a short way for
 	ms := t.Nanosecond() / 1e6
+	if format == timeShort && ms == 0 {
+		return b
+	}
 	return append(b[:len(b)-1], '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 }
 
