@@ -128,13 +128,16 @@ func (x *exchange) serve(r *http.Request) error {
 	return x.service.API.Encode(&x.answer, op, x.id, output)
 }
 
-// call has a handler answer a call that its caller is permitted, and the call recorded.
+// errPanicked is what a call came to whose handler has panicked: what it had changed is not known.
+var errPanicked = errors.New("the handler has panicked")
+
+// call has a handler answer a call that its caller is permitted, and the call recorded, also when the handler panics.
 func (x *exchange) call(ctx context.Context, handler protocol.Handler, c *protocol.Call) (any, error) {
-	c.Err = x.authorize(ctx, c)
-	if c.Err == nil {
+	defer x.Audit(ctx, c)
+	if c.Err = x.authorize(ctx, c); c.Err == nil {
+		c.Err = errPanicked
 		c.Output, c.Err = handler(ctx, c.Caller, c.Input)
 	}
-	x.Audit(ctx, c)
 	return c.Output, c.Err
 }
 

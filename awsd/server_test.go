@@ -22,6 +22,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"hive/awsd/protocol"
 )
 
 func TestClientsOfEveryServiceShareOnePortInPlainAndTLS(t *testing.T) {
@@ -182,11 +184,20 @@ func TestBucketOfHost(t *testing.T) {
 }
 
 func TestPanicIsAnInternalErrorAndTheConnectionLives(t *testing.T) {
-	r := start(t, nil)
+	told := make(chan error, 2)
+	r := start(t, func(c *Config) { c.Audit = func(_ context.Context, call *protocol.Call) { told <- call.Err } })
 	client := r.s3(0, false)
 	for range 2 {
 		_, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("b"), Key: aws.String("panic")})
 		wantCode(t, err, "InternalError")
+		select {
+		case err := <-told:
+			if err == nil {
+				t.Error("the call is on record as one that went well")
+			}
+		default:
+			t.Error("the call is not on record")
+		}
 	}
 	if text := r.logs.String(); !strings.Contains(text, "at the handler") || !strings.Contains(text, "goroutine") {
 		t.Errorf("the log tells no stack: %s", text)
