@@ -196,3 +196,28 @@ func TestTrustPolicyFollowsWhomItNames(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+func TestTrustFollowsThoseWhoTakeEachOthersNames(t *testing.T) {
+	g := world(t)
+	g.must(&fsm.CreateUser{User: user(accountA, "AIDA2", "bob")})
+	const alice, bob = `"arn:aws:iam::111111111111:user/alice"`, `"arn:aws:iam::111111111111:user\/bob"`
+	role := ofRole(accountA, "AROA2", "Guarded")
+	role.Trust = "[" + bob + "," + alice + "]"
+	role.Trusted = []fsm.Trusted{{ARN: "arn:aws:iam::111111111111:user/bob", ID: "AIDA2"}, {ARN: "arn:aws:iam::111111111111:user/alice", ID: "AIDA1"}}
+	g.must(&fsm.CreateRole{Role: role})
+	rename := func(id fsm.EntityID, name string) {
+		g.view(func(v *fsm.View) {
+			u, _ := fsm.UserByID(v, accountA, id)
+			u.Name = name
+			g.must(&fsm.UpdateUser{User: u})
+		})
+	}
+	rename("AIDA1", "carol")
+	rename("AIDA2", "alice")
+	g.view(func(v *fsm.View) {
+		r, _ := fsm.RoleByID(v, accountA, "AROA2")
+		if got, want := r.TrustNow(v), `["arn:aws:iam::111111111111:user/alice","arn:aws:iam::111111111111:user/carol"]`; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
+}

@@ -33,17 +33,18 @@ type Trusted struct {
 // TrustNow is the role's trust policy with those that it names as they are to be called now: by today's ARN, or by the id
 // where they are gone. So a namesake that is made later is not meant. Source: "AWS JSON policy elements: Principal".
 func (r Role) TrustNow(v *View) string {
-	trust := r.Trust
+	var names []string // in one go: one may be called today as another was
 	for _, t := range r.Trusted {
 		now := string(t.ID)
 		if e, ok := EntityByID(v, accountInARN(t.ARN), t.ID); ok {
 			now = e.ARN()
 		}
 		if now != t.ARN {
-			trust = strings.ReplaceAll(trust, `"`+t.ARN+`"`, `"`+now+`"`)
+			escaped := strings.ReplaceAll(t.ARN, "/", `\/`) // as some writers of JSON have it
+			names = append(names, `"`+t.ARN+`"`, `"`+now+`"`, `"`+escaped+`"`, `"`+now+`"`)
 		}
 	}
-	return trust
+	return strings.NewReplacer(names...).Replace(r.Trust)
 }
 
 // Entity is what a role has as every entity has it.
