@@ -57,6 +57,7 @@ func TestRealGuests(t *testing.T) {
 		{"TheyBootByUEFIAndByBIOS", theyBoot},
 		{"AllNodesDescribeTheSame", describedTheSame},
 		{"AVolumeMovesBetweenInstances", volumeMoves},
+		{"AGuestHasItsRolesCredentials", roleCredentials},
 		{"BadRequestsAreRefusedAsAWSDoes", badRequests},
 		{"ARebootKeepsTheMachine", reboots},
 		{"APanicIsSeen", panics},
