@@ -1,7 +1,11 @@
 package ec2
 
 import (
+	"reflect"
+	"strings"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"hive/awsd/ec2api"
 )
@@ -18,4 +22,34 @@ func TestEveryOperationThatTakesFiltersNamesThem(t *testing.T) {
 			t.Errorf("%s: the model has filters: %v, and they are named %q", op.Name, op.Notes.Filters, got)
 		}
 	}
+}
+
+func TestEveryFilterThatIsNamedIsTakenAndNoOther(t *testing.T) {
+	r, tried, ops := newEveryRig(t), 0, 0
+	ask := func(op, name string) error {
+		in := reflect.New(reflect.ValueOf(r.request(t, op)).Elem().Type())
+		in.Elem().FieldByName("Filters").Set(reflect.ValueOf([]types.Filter{{Name: &name, Values: []string{"x", "*y?"}}}))
+		_, err := call(r.ctx, r.client, op, in.Interface())
+		return err
+	}
+	for _, op := range operations(t) {
+		if !op.Notes.Filters {
+			continue
+		}
+		ops++
+		names := r.service.FilterNames(op.Name)
+		for _, name := range names {
+			tried++
+			if err := ask(op.Name, name); err != nil {
+				t.Errorf("%s by %s: %v", op.Name, name, err)
+			}
+		}
+		for _, name := range []string{"no-such-filter", "tag", "Tag:a", "vpc_id", strings.ToUpper(names[0])} {
+			err := ask(op.Name, name)
+			if wantCode(t, err, "InvalidParameterValue"); httpStatus(err) != 400 || !strings.Contains(err.Error(), "The filter '"+name+"' is invalid") {
+				t.Errorf("%s by %s: %v", op.Name, name, err)
+			}
+		}
+	}
+	t.Logf("%d operations, %d filters", ops, tried)
 }

@@ -108,7 +108,7 @@ func (s *Service) begin(ctx context.Context, c *principal.Caller, task fsm.Impor
 		}
 		if len(ids) > 0 {
 			task, _ = fsm.ImportTasks.Get(v, ids[0])
-			return nil, nil
+			return nil, dryRun(dry)
 		}
 		if once != nil {
 			once.IDs = []string{task.ID}

@@ -119,7 +119,7 @@ func (s *Service) CreateVolume(ctx context.Context, c *principal.Caller, in *ec2
 		if before = len(ids) > 0; before {
 			rows, err := volumeRows(v, account(c), ids)
 			if err == nil {
-				row = rows[0]
+				row, err = rows[0], dryRun(in.DryRun)
 			}
 			return nil, err
 		}
