@@ -67,9 +67,21 @@ func (n *Node) newBridge() (*events.Bridge, error) {
 		Propose: n.control.Propose, Nodes: n.natsNodes, Serve: slices.Contains(n.caps(), cluster.CapNATS), Secret: secret, CA: n.ca,
 		Listen: n.bindAddr(":" + NATSPort), RouteListen: n.bindAddr(":" + natsRoutePort),
 		Advertise: net.JoinHostPort(n.cfg.Advertise, NATSPort), RouteAdvertise: net.JoinHostPort(n.cfg.Advertise, natsRoutePort),
-		Certificate: n.identity.Certificate, Roots: roots, External: func() string { return n.tuning.Load().NATSURL },
+		Certificate: n.identity.Certificate, Roots: roots, External: n.natsURL,
 		Clock: time.Now, Rand: rand.Reader, Log: n.log,
 	})
+}
+
+// natsURL is of the NATS outside of the cluster that the settings name; "" for none. One that cannot be opened is still no
+// reason to send to the cluster's own.
+func (n *Node) natsURL() string {
+	kept := n.tuning.Load().NATSURL
+	text, err := n.openURL(kept)
+	if err != nil {
+		n.log.Error("events cannot be sent", "err", err)
+		return kept
+	}
+	return text
 }
 
 // natsNodes are the members as the bridge sees them.
