@@ -26,7 +26,7 @@ type Noticed struct {
 }
 
 // NoticesKept is how many notices a group keeps; the oldest go first.
-const NoticesKept = 50_000
+const NoticesKept = 20_000
 
 // noticeKey is the place of a notice among all that the group ever made, in 8 bytes, big endian.
 type noticeKey string

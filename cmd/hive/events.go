@@ -28,7 +28,7 @@ func eventsTailCommand() *cli.Command {
 	var o eventsTailOptions
 	return &cli.Command{
 		Name: "tail", Usage: "show events, and follow those to come",
-		Description: `Events are read from the state of the node, so no NATS is needed. Each Raft group keeps its last 50,000. Without --from,
+		Description: `Events are read from the state of the node, so no NATS is needed. Each Raft group keeps its last 20,000. Without --from,
 those to come are shown.
 A filter is an EventBridge event pattern, or words of the subject hive.REGION.ACCOUNT.SERVICE.DETAIL-TYPE: * stands for
 one, > at the end for the rest, ** for any number. With --output json each line is an event.
