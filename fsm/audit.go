@@ -51,6 +51,9 @@ var auditEvents = Table[auditKey, AuditEvent]{Name: "audit", Watch: watchAudit}
 func watchAudit(w *Writer, _ auditKey, old, now *AuditEvent) {
 	e := either(old, now)
 	w.count(e.Account, auditCount, one(now)-one(old))
+	if e.changedNothing() {
+		w.count(e.Account, auditIdleCount, one(now)-one(old))
+	}
 	if old != nil {
 		return
 	}
@@ -84,8 +87,14 @@ func rawJSON(b []byte) json.RawMessage {
 	return b
 }
 
-// auditCount is under which the audit events of an account are counted beside its quotas.
-const auditCount = "audit-events"
+// Under which the audit events of an account are counted beside its quotas: all, and those that changed nothing.
+const (
+	auditCount     = "audit-events"
+	auditIdleCount = "audit-events-idle"
+)
+
+// changedNothing tells of a refusal, and of the making of a session: what anybody can have as many of as he likes.
+func (e *AuditEvent) changedNothing() bool { return e.Code != "" || e.Source == "sts.amazonaws.com" }
 
 // AuditEvents are an account's events from the newest to the oldest, from the one before a key on; no key means all.
 func AuditEvents(v *View, account AccountID, before string) iter.Seq2[string, AuditEvent] {
@@ -185,14 +194,23 @@ func AuditToPrune(v *View, account AccountID, before, keep int64) bool {
 	return len(auditToPrune(v, account, before, keep)) > 0
 }
 
+// auditToPrune is what is too old, and the oldest of what is too much. What changed nothing may have one half of the room:
+// beyond it that goes first, so that nobody can push the changes out.
 func auditToPrune(v *View, account AccountID, before, keep int64) []auditKey {
 	over := UsedOf(v, account, auditCount) - keep
+	idle := min(over, UsedOf(v, account, auditIdleCount)-keep/2)
+	if idle > 0 {
+		over = idle
+	}
 	var out []auditKey
 	for k, e := range auditEvents.Scan(v, auditKey(Key(string(account), ""))) {
-		if len(out) >= maxPrune || e.Time >= before && int64(len(out)) >= over {
+		old := e.Time < before
+		if len(out) >= maxPrune || !old && int64(len(out)) >= over {
 			break
 		}
-		out = append(out, k)
+		if old || idle <= 0 || e.changedNothing() {
+			out = append(out, k)
+		}
 	}
 	return out
 }

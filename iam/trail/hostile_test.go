@@ -4,11 +4,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"hive/awsd/protocol"
+	"hive/fsm"
 )
 
 // A command with a text that is not UTF-8, or longer than the log takes, could never be recorded: nothing behind it would be.
@@ -44,5 +46,39 @@ func TestAnEventThatIsTooLongStillNamesWhatWasChanged(t *testing.T) {
 	got := r.events(t, alice, &cloudtrail.LookupEventsInput{})
 	if len(got) != 1 || len(got[0].Resources) != 1 || *got[0].Resources[0].ResourceName != id {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Whoever may nothing can be refused as often as he likes, and anybody can ask for sessions.
+func TestCallsThatChangeNothingCannotPushTheChangesOut(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Kept = func() (time.Duration, int64) { return 0, 10 } })
+	r.Record(t.Context(), createUser("bob"))
+	for range 3000 {
+		c := createUser("x")
+		c.Err = protocol.Errorf(403, "AccessDenied", "no")
+		r.Record(t.Context(), c)
+	}
+	r.Record(t.Context(), &protocol.Call{Service: "sts", Op: "GetSessionToken", Caller: alice})
+	count := func() (all int, bob bool) {
+		err := r.View(func(v *fsm.View) error {
+			for _, e := range fsm.AuditEvents(v, account, "") {
+				all++
+				bob = bob || e.Code == "" && e.Name == "CreateUser"
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all, bob
+	}
+	if all, _ := count(); all > 10+trimBy+2*maxBatch {
+		t.Errorf("%d events between two prunes", all)
+	}
+	if err := r.Prune(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if all, bob := count(); all != 10 || !bob {
+		t.Errorf("%d events, bob's is there: %v", all, bob)
 	}
 }

@@ -205,7 +205,36 @@ func (t *Trail) flush(ctx context.Context) {
 		for _, e := range batch {
 			close(e.done)
 		}
+		if err := t.trim(ctx, batch); err != nil && ctx.Err() == nil {
+			t.cfg.Log.Warn("too many audit events stay", "err", err)
+		}
 	}
+}
+
+// trimBy is how many events an account may have too many until they are removed.
+const trimBy = 1000
+
+// trim removes what is too much of the accounts of a batch, so that the trail cannot grow from one Prune to the next.
+func (t *Trail) trim(ctx context.Context, batch []*entry) error {
+	_, keep := t.cfg.Kept()
+	keep = cmp.Or(keep, 50_000)
+	done := map[fsm.AccountID]bool{}
+	for _, e := range batch {
+		id := e.event.Account
+		if done[id] {
+			continue
+		}
+		done[id] = true
+		over := false
+		err := t.cfg.Group.View(func(v *fsm.View) error { over = fsm.AuditToPrune(v, id, 0, keep+trimBy); return nil })
+		if err == nil && over {
+			err = t.cfg.Group.Propose(ctx, &fsm.PruneAudit{Account: id, Keep: keep})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Prune removes what is too old or too much, when this node leads.
