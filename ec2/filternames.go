@@ -38,7 +38,7 @@ func (s *Service) FilterNames(op string) []string {
 		"DescribeSubnets":                        s.subnetFilters(),
 		"DescribeTags":                           tagFilters,
 		"DescribeVolumeStatus":                   volumeStatusFilters,
-		"DescribeVolumes":                        volumeFilters,
+		"DescribeVolumes":                        s.volumeFilters(),
 		"DescribeVpcs":                           vpcFilters,
 	}
 	if t := tables[op]; t != nil {

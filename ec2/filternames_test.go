@@ -1,7 +1,9 @@
 package ec2
 
 import (
+	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,4 +54,24 @@ func TestEveryFilterThatIsNamedIsTakenAndNoOther(t *testing.T) {
 		}
 	}
 	t.Logf("%d operations, %d filters", ops, tried)
+}
+
+func TestEveryFilterThatAWSDocumentsIsTaken(t *testing.T) {
+	raw, err := os.ReadFile("testdata/filters.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, documented := New(Config{}), 0
+	for line := range strings.Lines(string(raw)) {
+		words := strings.Fields(line)
+		if words[0] == "#" {
+			continue
+		}
+		for _, name := range words[1:] {
+			if documented++; !slices.Contains(s.FilterNames(words[0]), name) {
+				t.Errorf("%s has no filter %s", words[0], name)
+			}
+		}
+	}
+	t.Logf("%d documented filters", documented)
 }

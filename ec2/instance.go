@@ -30,6 +30,7 @@ type instanceRow struct {
 	tags    []fsm.Tag
 	volumes []fsm.Volume
 	nic     *fsm.Interface // nil once it is terminated
+	nicTags []fsm.Tag
 	groups  []fsm.SecurityGroup
 	profile *fsm.InstanceProfile // nil without one
 }
@@ -37,7 +38,7 @@ type instanceRow struct {
 func newInstanceRow(v *fsm.View, i fsm.Instance) instanceRow {
 	r := instanceRow{Instance: i, tags: fsm.TagsOf(v, string(i.ID)), volumes: fsm.VolumesOf(v, i.ID)}
 	if nic, ok := fsm.Interfaces.Get(v, i.Interface); ok {
-		r.nic = &nic
+		r.nic, r.nicTags = &nic, fsm.TagsOf(v, string(nic.ID))
 		for _, id := range nic.Groups {
 			if g, ok := fsm.SecurityGroups.Get(v, id); ok {
 				r.groups = append(r.groups, g)

@@ -3,6 +3,8 @@ package ec2
 import (
 	"strconv"
 
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
 	"hive/fsm"
 )
 
@@ -10,12 +12,17 @@ import (
 // Source: DescribeInstances, Amazon EC2 API Reference.
 func (s *Service) instanceFilters() filterTable[instanceRow] {
 	names := map[string]func(instanceRow) []string{
-		"affinity":                       none[instanceRow],
-		"architecture":                   func(r instanceRow) []string { return one(r.Arch) },
-		"availability-zone":              func(r instanceRow) []string { return one(r.Zone) },
-		"availability-zone-id":           func(r instanceRow) []string { return one(s.ZoneID(r.Zone)) },
-		"boot-mode":                      func(r instanceRow) []string { return one(r.BootMode) },
-		"capacity-reservation-id":        none[instanceRow],
+		"affinity":                none[instanceRow],
+		"architecture":            func(r instanceRow) []string { return one(r.Arch) },
+		"availability-zone":       func(r instanceRow) []string { return one(r.Zone) },
+		"availability-zone-id":    func(r instanceRow) []string { return one(s.ZoneID(r.Zone)) },
+		"boot-mode":               func(r instanceRow) []string { return one(r.BootMode) },
+		"capacity-reservation-id": none[instanceRow],
+		"capacity-reservation-specification.capacity-reservation-preference": func(instanceRow) []string {
+			return one(types.CapacityReservationPreferenceOpen)
+		},
+		"capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id":                 none[instanceRow],
+		"capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn": none[instanceRow],
 		"client-token":                   func(r instanceRow) []string { return one(r.Token) },
 		"current-instance-boot-mode":     func(r instanceRow) []string { return one(r.BootMode) },
 		"dns-name":                       none[instanceRow],
@@ -47,39 +54,41 @@ func (s *Service) instanceFilters() filterTable[instanceRow] {
 		"launch-time":                       func(r instanceRow) []string { return moment(r.Launched) },
 		"maintenance-options.auto-recovery": func(instanceRow) []string { return one("default") },
 		"monitoring-state":                  func(instanceRow) []string { return one("disabled") },
-		"operator.managed":                  func(instanceRow) []string { return yesNo(false) },
-		"operator.principal":                none[instanceRow],
-		"outpost-arn":                       none[instanceRow],
-		"owner-id":                          func(r instanceRow) []string { return one(r.Account) },
-		"placement-group-name":              none[instanceRow],
-		"placement-partition-number":        none[instanceRow],
-		"platform":                          none[instanceRow],
-		"platform-details":                  func(instanceRow) []string { return one("Linux/UNIX") },
-		"private-dns-name":                  s.dnsName,
-		"private-ip-address":                func(r instanceRow) []string { return r.networked(r.Address) },
-		"product-code":                      none[instanceRow],
-		"product-code.type":                 none[instanceRow],
-		"ramdisk-id":                        none[instanceRow],
-		"reason":                            func(r instanceRow) []string { return one(r.Transition) },
-		"requester-id":                      none[instanceRow],
-		"reservation-id":                    func(r instanceRow) []string { return one(r.Reservation) },
-		"root-device-name":                  func(r instanceRow) []string { return one(r.RootDevice) },
-		"root-device-type":                  func(instanceRow) []string { return one("ebs") },
-		"source-dest-check":                 func(r instanceRow) []string { return r.networked("true") },
-		"spot-instance-request-id":          none[instanceRow],
-		"state-reason-code":                 func(r instanceRow) []string { return one(r.Reason.Code) },
-		"state-reason-message":              func(r instanceRow) []string { return one(r.Reason.Message) },
-		"subnet-id":                         func(r instanceRow) []string { return r.networked(string(r.Subnet)) },
-		"tenancy":                           func(instanceRow) []string { return one("default") },
-		"tpm-support":                       none[instanceRow],
-		"usage-operation":                   func(instanceRow) []string { return one("RunInstances") },
-		"usage-operation-update-time":       func(r instanceRow) []string { return moment(r.Created) },
-		"virtualization-type":               func(instanceRow) []string { return one("hvm") },
-		"vpc-id":                            func(r instanceRow) []string { return r.networked(string(r.VPC)) },
+		"network-performance-options.bandwidth-weighting": none[instanceRow],
+		"operator.managed":            func(instanceRow) []string { return yesNo(false) },
+		"operator.principal":          none[instanceRow],
+		"outpost-arn":                 none[instanceRow],
+		"owner-id":                    func(r instanceRow) []string { return one(r.Account) },
+		"placement-group-name":        none[instanceRow],
+		"placement-partition-number":  none[instanceRow],
+		"platform":                    none[instanceRow],
+		"platform-details":            func(instanceRow) []string { return one("Linux/UNIX") },
+		"private-dns-name":            s.dnsName,
+		"private-ip-address":          func(r instanceRow) []string { return r.networked(r.Address) },
+		"product-code":                none[instanceRow],
+		"product-code.type":           none[instanceRow],
+		"ramdisk-id":                  none[instanceRow],
+		"reason":                      func(r instanceRow) []string { return one(r.Transition) },
+		"requester-id":                none[instanceRow],
+		"reservation-id":              func(r instanceRow) []string { return one(r.Reservation) },
+		"root-device-name":            func(r instanceRow) []string { return one(r.RootDevice) },
+		"root-device-type":            func(instanceRow) []string { return one("ebs") },
+		"source-dest-check":           func(r instanceRow) []string { return r.networked("true") },
+		"spot-instance-request-id":    none[instanceRow],
+		"state-reason-code":           func(r instanceRow) []string { return one(r.Reason.Code) },
+		"state-reason-message":        func(r instanceRow) []string { return one(r.Reason.Message) },
+		"subnet-id":                   func(r instanceRow) []string { return r.networked(string(r.Subnet)) },
+		"tenancy":                     func(instanceRow) []string { return one("default") },
+		"tpm-support":                 none[instanceRow],
+		"usage-operation":             func(instanceRow) []string { return one("RunInstances") },
+		"usage-operation-update-time": func(r instanceRow) []string { return moment(r.Created) },
+		"virtualization-type":         func(instanceRow) []string { return one("hvm") },
+		"vpc-id":                      func(r instanceRow) []string { return r.networked(string(r.VPC)) },
 	}
 	s.addMetadataFilters(names)
 	s.addDeviceFilters(names)
 	s.addInterfaceFilters(names)
+	s.addNameFilters(names)
 	return filterTable[instanceRow]{names: names, tags: func(r instanceRow) []fsm.Tag { return r.tags }}
 }
 
@@ -118,6 +127,7 @@ func (s *Service) addMetadataFilters(names map[string]func(instanceRow) []string
 	names["metadata-options.http-protocol-ipv4"] = func(r instanceRow) []string { return one(metadataOut(r.Metadata).HttpEndpoint) }
 	names["metadata-options.http-protocol-ipv6"] = func(instanceRow) []string { return one("disabled") }
 	names["metadata-options.http-put-response-hop-limit"] = func(r instanceRow) []string { return number(r.Metadata.HopLimit) }
+	names["metadata-options.state"] = func(r instanceRow) []string { return one(metadataOut(r.Metadata).State) }
 	names["metadata-options.instance-metadata-tags"] = func(r instanceRow) []string { return one(metadataOut(r.Metadata).InstanceMetadataTags) }
 }
 
@@ -153,10 +163,30 @@ func (s *Service) addInterfaceFilters(names map[string]func(instanceRow) []strin
 	}
 	nic("addresses.primary", func(instanceRow) []string { return yesNo(true) })
 	nic("addresses.private-ip-address", func(r instanceRow) []string { return one(r.nic.Address) })
-	nic("addresses.association.public-ip", none[instanceRow])
-	nic("addresses.association.ip-owner-id", none[instanceRow])
-	nic("association.public-ip", none[instanceRow])
-	nic("association.ip-owner-id", none[instanceRow])
+	nic("addresses.private-dns-name", s.dnsName)
+	for _, of := range []string{"allocation-id", "association-id", "carrier-ip", "customer-owned-ip", "ip-owner-id", "public-dns-name", "public-ip"} {
+		nic("addresses.association."+of, none[instanceRow])
+		nic("association."+of, none[instanceRow])
+	}
+	for _, of := range []string{"ipv4-prefixes.ipv4-prefix", "ipv6-address", "ipv6-addresses.is-primary-ipv6", "ipv6-prefixes.ipv6-prefix", "operator.principal", "outpost-arn", "public-dns-name"} {
+		nic(of, none[instanceRow])
+	}
+	for _, is := range []string{"deny-all-igw-traffic", "ipv6-native", "operator.managed"} {
+		nic(is, func(instanceRow) []string { return yesNo(false) })
+	}
+	nic("tag-key", func(r instanceRow) (keys []string) {
+		for _, tag := range r.nicTags {
+			keys = append(keys, tag.Key)
+		}
+		return keys
+	})
+	nic("tag-value", func(r instanceRow) (values []string) {
+		for _, tag := range r.nicTags {
+			values = append(values, tag.Value)
+		}
+		return values
+	})
+	nic("attachment.network-card-index", func(instanceRow) []string { return one("0") })
 	nic("attachment.attach-time", func(r instanceRow) []string { return moment(r.nic.Created) })
 	nic("attachment.attachment-id", func(r instanceRow) []string { return one(attachmentID(r.nic.ID)) })
 	nic("attachment.delete-on-termination", func(instanceRow) []string { return yesNo(true) })
@@ -180,4 +210,12 @@ func (s *Service) addInterfaceFilters(names map[string]func(instanceRow) []strin
 	nic("status", func(instanceRow) []string { return one("in-use") })
 	nic("subnet-id", func(r instanceRow) []string { return one(r.Subnet) })
 	nic("vpc-id", func(r instanceRow) []string { return one(r.VPC) })
+}
+
+// addNameFilters adds those about the name that an instance has in DNS while it has an interface.
+func (s *Service) addNameFilters(names map[string]func(instanceRow) []string) {
+	names["private-dns-name-options.hostname-type"] = func(r instanceRow) []string { return r.networked(string(types.HostnameTypeIpName)) }
+	for _, record := range []string{"a", "aaaa"} {
+		names["private-dns-name-options.enable-resource-name-dns-"+record+"-record"] = func(r instanceRow) []string { return r.networked("false") }
+	}
 }

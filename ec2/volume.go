@@ -32,28 +32,33 @@ func (r volumeRow) attached(values func(fsm.Attachment) []string) []string {
 	return values(*r.Attachment)
 }
 
-var volumeFilters = filterTable[volumeRow]{
-	names: map[string]func(volumeRow) []string{
-		"attachment.attach-time": func(r volumeRow) []string { return moment(r.attachment().Time) },
-		"attachment.delete-on-termination": func(r volumeRow) []string {
-			return r.attached(func(a fsm.Attachment) []string { return yesNo(a.DeleteOnTermination) })
+// volumeFilters are the filters of DescribeVolumes. Source: DescribeVolumes, Amazon EC2 API Reference.
+func (s *Service) volumeFilters() filterTable[volumeRow] {
+	return filterTable[volumeRow]{
+		names: map[string]func(volumeRow) []string{
+			"attachment.attach-time": func(r volumeRow) []string { return moment(r.attachment().Time) },
+			"attachment.delete-on-termination": func(r volumeRow) []string {
+				return r.attached(func(a fsm.Attachment) []string { return yesNo(a.DeleteOnTermination) })
+			},
+			"attachment.device":      func(r volumeRow) []string { return one(r.attachment().Device) },
+			"attachment.instance-id": func(r volumeRow) []string { return one(r.attachment().Instance) },
+			"attachment.status":      func(r volumeRow) []string { return one(r.attachment().State) },
+			"availability-zone":      func(r volumeRow) []string { return one(r.Zone) },
+			"availability-zone-id":   func(r volumeRow) []string { return one(s.ZoneID(r.Zone)) },
+			"create-time":            func(r volumeRow) []string { return moment(r.Created) },
+			"encrypted":              func(volumeRow) []string { return yesNo(false) },
+			"fast-restored":          func(volumeRow) []string { return yesNo(false) },
+			"multi-attach-enabled":   func(volumeRow) []string { return yesNo(false) },
+			"operator.managed":       func(volumeRow) []string { return yesNo(false) },
+			"operator.principal":     none[volumeRow],
+			"size":                   func(r volumeRow) []string { return number(r.Size) },
+			"snapshot-id":            func(r volumeRow) []string { return one(r.Snapshot) },
+			"status":                 func(r volumeRow) []string { return one(r.State()) },
+			"volume-id":              func(r volumeRow) []string { return one(r.ID) },
+			"volume-type":            func(r volumeRow) []string { return one(r.Type) },
 		},
-		"attachment.device":      func(r volumeRow) []string { return one(r.attachment().Device) },
-		"attachment.instance-id": func(r volumeRow) []string { return one(r.attachment().Instance) },
-		"attachment.status":      func(r volumeRow) []string { return one(r.attachment().State) },
-		"availability-zone":      func(r volumeRow) []string { return one(r.Zone) },
-		"create-time":            func(r volumeRow) []string { return moment(r.Created) },
-		"encrypted":              func(volumeRow) []string { return yesNo(false) },
-		"fast-restored":          func(volumeRow) []string { return yesNo(false) },
-		"multi-attach-enabled":   func(volumeRow) []string { return yesNo(false) },
-		"operator.managed":       func(volumeRow) []string { return yesNo(false) },
-		"size":                   func(r volumeRow) []string { return number(r.Size) },
-		"snapshot-id":            func(r volumeRow) []string { return one(r.Snapshot) },
-		"status":                 func(r volumeRow) []string { return one(r.State()) },
-		"volume-id":              func(r volumeRow) []string { return one(r.ID) },
-		"volume-type":            func(r volumeRow) []string { return one(r.Type) },
-	},
-	tags: func(r volumeRow) []fsm.Tag { return r.tags },
+		tags: func(r volumeRow) []fsm.Tag { return r.tags },
+	}
 }
 
 // ownVolume is an account's volume of an id. Those that snapshots are written through are nobody's.
@@ -183,7 +188,7 @@ func (s *Service) newCreateVolume(v *fsm.View, c *principal.Caller, in *ec2.Crea
 // DescribeVolumes tells of volumes.
 func (s *Service) DescribeVolumes(ctx context.Context, c *principal.Caller, in *ec2.DescribeVolumesInput) (*ec2.DescribeVolumesOutput, error) {
 	rows, next, err := s.pageOfVolumes(ctx, c, volumeQuery{
-		op: "DescribeVolumes", in: in, ids: in.VolumeIds, filters: in.Filters, maxResults: in.MaxResults, token: in.NextToken, table: volumeFilters,
+		op: "DescribeVolumes", in: in, ids: in.VolumeIds, filters: in.Filters, maxResults: in.MaxResults, token: in.NextToken, table: s.volumeFilters(),
 	})
 	if err != nil {
 		return nil, err
