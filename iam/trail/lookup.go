@@ -157,9 +157,8 @@ func JSON(e *fsm.AuditEvent, region string) []byte {
 		record["resources"] = resources
 	}
 	out, err := json.Marshal(record)
-	if err != nil { // of parameters that are no JSON, which cannot be: redacted has made them
-		record["requestParameters"], record["responseElements"] = nil, nil
-		out, _ = json.Marshal(record)
+	if err != nil {
+		return []byte("{}") // cannot be: there is nothing in it but texts, numbers and valid JSON
 	}
 	return out
 }
@@ -171,7 +170,7 @@ func set(m map[string]any, key, value string) {
 }
 
 func raw(b []byte) any {
-	if len(b) == 0 {
+	if !json.Valid(b) {
 		return nil
 	}
 	return json.RawMessage(b)
