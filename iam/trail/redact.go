@@ -130,7 +130,7 @@ func plainStruct(v reflect.Value, depth int) (any, bool) {
 			continue
 		}
 		value, set := plain(v.Field(i), depth+1)
-		if secret[strings.ToLower(f.Name)] {
+		if secret[strings.ToLower(f.Name)] || f.Name == "Value" && secretAttribute(v) {
 			value, set = hidden, !v.Field(i).IsZero()
 		}
 		if set {
@@ -138,6 +138,16 @@ func plainStruct(v reflect.Value, depth int) (any, bool) {
 		}
 	}
 	return out, len(out) > 0
+}
+
+// secretAttribute tells of an input that names in Attribute a secret member, whose value it has in Value: EC2's
+// ModifyInstanceAttribute.
+func secretAttribute(v reflect.Value) bool {
+	a := v.FieldByName("Attribute")
+	if a.IsValid() && a.Kind() == reflect.Pointer && !a.IsNil() {
+		a = a.Elem()
+	}
+	return a.IsValid() && a.Kind() == reflect.String && secret[strings.ToLower(a.String())]
 }
 
 func lowerCamel(name string) string {

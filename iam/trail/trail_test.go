@@ -161,12 +161,13 @@ func TestNoSecretIsKept(t *testing.T) {
 		{Service: "iam", Op: "UploadServerCertificate", Caller: alice, Input: &awsiam.UploadServerCertificateInput{PrivateKey: aws.String("s3cr3t")}},
 		{Service: "sts", Op: "AssumeRoleWithWebIdentity", Caller: alice, Input: &sts.AssumeRoleWithWebIdentityInput{WebIdentityToken: aws.String("s3cr3t")}},
 		{Service: "ec2", Op: "RunInstances", Caller: alice, Input: &ec2.RunInstancesInput{UserData: aws.String("s3cr3t")}},
+		{Service: "ec2", Op: "ModifyInstanceAttribute", Caller: alice, Input: &ec2.ModifyInstanceAttributeInput{Attribute: "userData", Value: aws.String("s3cr3t")}},
 		{Service: "ec2", Op: "CreateKeyPair", Caller: alice, Output: &ec2.CreateKeyPairOutput{KeyName: aws.String("k"), KeyMaterial: aws.String("s3cr3t")}},
 	} {
 		r.Record(t.Context(), c)
 	}
 	got := r.events(t, alice, &cloudtrail.LookupEventsInput{})
-	if len(got) != 9 {
+	if len(got) != 10 {
 		t.Fatalf("%d events", len(got))
 	}
 	for _, e := range got {
