@@ -99,6 +99,19 @@ func isRefusal(err error) bool {
 	return errors.As(err, &refused)
 }
 
+// begun is the import that a client token has begun before, also when its object is gone since.
+func (s *Service) begun(ctx context.Context, once *fsm.ClientToken, dry *bool) (task fsm.ImportTask, found bool, err error) {
+	err = s.read(ctx, func(v *fsm.View) error {
+		ids, err := made(v, once)
+		if found = len(ids) > 0; !found || err != nil {
+			return err
+		}
+		task, _ = fsm.ImportTasks.Get(v, ids[0])
+		return dryRun(dry)
+	})
+	return task, found, err
+}
+
 // begin records an import; a client token that was used answers the import that it began.
 func (s *Service) begin(ctx context.Context, c *principal.Caller, task fsm.ImportTask, once *fsm.ClientToken, dry *bool) (fsm.ImportTask, error) {
 	err := s.decide(ctx, func(v *fsm.View) (fsm.Command, error) {
@@ -154,19 +167,14 @@ func (s *Service) ImportImage(ctx context.Context, c *principal.Caller, in *ec2.
 	if err != nil {
 		return nil, err
 	}
-	task, err := s.task(ctx, c, imageTask, diskSource{d.Format, d.Url, d.UserBucket})
+	if guess {
+		asked.BootMode = ""
+	}
+	task, found, err := s.begun(ctx, once, in.DryRun)
+	if err == nil && !found {
+		task, err = s.beginImage(ctx, c, in, asked, tags[types.ResourceTypeImportImageTask], once)
+	}
 	if err != nil {
-		return nil, err
-	}
-	image, err := s.newID("ami")
-	if err != nil {
-		return nil, err
-	}
-	task.Image, task.Arch, task.Description, task.Tags = fsm.ImageID(image), asked.Arch, aws.ToString(in.Description), tags[types.ResourceTypeImportImageTask]
-	if !guess {
-		task.BootMode = asked.BootMode
-	}
-	if task, err = s.begin(ctx, c, task, once, in.DryRun); err != nil {
 		return nil, err
 	}
 	t := imageTaskOut(importRow{task, task.Tags})
@@ -174,6 +182,21 @@ func (s *Service) ImportImage(ctx context.Context, c *principal.Caller, in *ec2.
 		Architecture: t.Architecture, Description: t.Description, ImportTaskId: t.ImportTaskId, Platform: t.Platform, Progress: t.Progress,
 		SnapshotDetails: t.SnapshotDetails, Status: t.Status, StatusMessage: t.StatusMessage, Tags: t.Tags, ImageId: t.ImageId,
 	}, nil
+}
+
+// beginImage records the import of an image; one without a boot mode boots as its partitions say.
+func (s *Service) beginImage(ctx context.Context, c *principal.Caller, in *ec2.ImportImageInput, asked fsm.Image, tags []fsm.Tag, once *fsm.ClientToken) (fsm.ImportTask, error) {
+	d := in.DiskContainers[0]
+	task, err := s.task(ctx, c, imageTask, diskSource{d.Format, d.Url, d.UserBucket})
+	if err != nil {
+		return task, err
+	}
+	image, err := s.newID("ami")
+	if err != nil {
+		return task, err
+	}
+	task.Image, task.Arch, task.BootMode, task.Description, task.Tags = fsm.ImageID(image), asked.Arch, asked.BootMode, aws.ToString(in.Description), tags
+	return s.begin(ctx, c, task, once, in.DryRun)
 }
 
 // ImportSnapshot begins the making of a snapshot of a disk file in S3.
@@ -195,17 +218,25 @@ func (s *Service) ImportSnapshot(ctx context.Context, c *principal.Caller, in *e
 	if err != nil {
 		return nil, err
 	}
-	d := in.DiskContainer
-	task, err := s.task(ctx, c, snapshotTask, diskSource{d.Format, d.Url, d.UserBucket})
-	if err != nil {
-		return nil, err
+	task, found, err := s.begun(ctx, once, in.DryRun)
+	if err == nil && !found {
+		task, err = s.beginSnapshot(ctx, c, in, tags[types.ResourceTypeImportSnapshotTask], once)
 	}
-	task.Description, task.Tags = orElse(aws.ToString(in.Description), aws.ToString(d.Description)), tags[types.ResourceTypeImportSnapshotTask]
-	if task, err = s.begin(ctx, c, task, once, in.DryRun); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	t := snapshotTaskOut(importRow{task, task.Tags})
 	return &ec2.ImportSnapshotOutput{Description: t.Description, ImportTaskId: t.ImportTaskId, SnapshotTaskDetail: t.SnapshotTaskDetail, Tags: t.Tags}, nil
+}
+
+func (s *Service) beginSnapshot(ctx context.Context, c *principal.Caller, in *ec2.ImportSnapshotInput, tags []fsm.Tag, once *fsm.ClientToken) (fsm.ImportTask, error) {
+	d := in.DiskContainer
+	task, err := s.task(ctx, c, snapshotTask, diskSource{d.Format, d.Url, d.UserBucket})
+	if err != nil {
+		return task, err
+	}
+	task.Description, task.Tags = orElse(aws.ToString(in.Description), aws.ToString(d.Description)), tags
+	return s.begin(ctx, c, task, once, in.DryRun)
 }
 
 // importRow is an import and its tags.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
 // otherwise changes a request that has a client token.
@@ -65,4 +66,19 @@ func TestEveryClientTokenMakesOneThing(t *testing.T) {
 		}
 	}
 	t.Logf("%d operations have client tokens", tried)
+}
+
+func TestAClientTokenOfAnImportIsKnownWhenTheObjectIsGone(t *testing.T) {
+	r := newEveryRig(t)
+	in := &sdk.ImportSnapshotInput{ClientToken: str("token"), DiskContainer: &types.SnapshotDiskContainer{Url: str("s3://disks/disk")}}
+	first, again := &sdk.ImportSnapshotOutput{}, &sdk.ImportSnapshotOutput{}
+	r.made(in, first)
+	delete(r.objects, "disk")
+	r.made(in, again)
+	if *again.ImportTaskId != *first.ImportTaskId {
+		t.Errorf("the token began %s and then %s", *first.ImportTaskId, *again.ImportTaskId)
+	}
+	in.ClientToken = str("other")
+	_, err := r.client.ImportSnapshot(r.ctx, in)
+	wantCode(t, err, "InvalidParameter")
 }
