@@ -39,6 +39,7 @@ func TestThreeNodes(t *testing.T) {
 		{"SessionsEndOnAllNodesAtOnce", sessionsEndEverywhere},
 		{"IAMByTheCLI", iamByCLI},
 		{"DenialsAreDecoded", denialsAreDecoded},
+		{"AClientTokenHoldsOverAChangeOfLeader", tokensHold},
 		{"AccountsLive", accountsLive},
 		{"TheAuditTrailTells", auditTells},
 		{"SettingsHold", settingsHold},
