@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 )
 
 // AuditEvent is a call that was to change something, as CloudTrail tells of it.
@@ -107,27 +108,53 @@ func AuditEvents(v *View, account AccountID, before string) iter.Seq2[string, Au
 	}
 }
 
-// AuditSince are the events of all accounts that were recorded after an index of the log, oldest first.
-func AuditSince(v *View, index uint64) []AuditEvent {
+// AuditSince are events of all accounts that were recorded after an index of the log, oldest first, about max of them, and the
+// index up to which they are all.
+func AuditSince(v *View, index uint64, max int) (events []AuditEvent, upTo uint64) {
 	type placed struct {
-		key   string
+		key   string // without the account
 		event AuditEvent
 	}
 	var out []placed
+	cut := "" // what is after it was not read of some account
 	for _, a := range Accounts(v, "") {
+		n := 0
 		for k, e := range auditEvents.From(v, keyOfAudit(a.ID, index+1, 0)) {
 			if e.Account != a.ID {
 				break
 			}
-			out = append(out, placed{string(k)[len(a.ID):], e})
+			place := string(k)[len(a.ID):]
+			// The events of one entry stay together.
+			if n++; n > max && indexOfAudit(place) != indexOfAudit(out[len(out)-1].key) {
+				if last := out[len(out)-1].key; cut == "" || indexOfAudit(last) < indexOfAudit(cut) {
+					cut = last
+				}
+				break
+			}
+			out = append(out, placed{place, e})
 		}
 	}
 	slices.SortFunc(out, func(a, b placed) int { return compare(a.key, b.key) })
-	events := make([]AuditEvent, len(out))
-	for i, p := range out {
-		events[i] = p.event
+	upTo = v.Index()
+	if cut != "" {
+		upTo = indexOfAudit(cut)
 	}
-	return events
+	for _, p := range out {
+		if indexOfAudit(p.key) > upTo {
+			break
+		}
+		events = append(events, p.event)
+	}
+	return events, upTo
+}
+
+// indexOfAudit is the log index in what keyOfAudit writes after the account.
+func indexOfAudit(place string) uint64 {
+	n, err := strconv.ParseUint(place[1:17], 16, 64)
+	if err != nil {
+		panic(corruptState{fmt.Errorf("audit key %q: %w", place, err)})
+	}
+	return n
 }
 
 func compare(a, b string) int {

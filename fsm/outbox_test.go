@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -168,8 +169,20 @@ func TestAuditEventsAreReadFromTheNewestAndPruned(t *testing.T) {
 		t.Errorf("%v %v", first, rest)
 	}
 	view(t, m, func(v *View) {
-		if got := AuditSince(v, 5); len(got) != 6 || got[0].Time != 6 || got[1].Time != 100 {
-			t.Errorf("since 5: %+v", got)
+		got, upTo := AuditSince(v, 5, 100)
+		if len(got) != 6 || got[0].Time != 6 || got[1].Time != 100 || upTo != v.Index() {
+			t.Errorf("since 5: %+v up to %d", got, upTo)
+		}
+		var paged []AuditEvent
+		pages := 0
+		for after := uint64(0); after < v.Index(); pages++ {
+			var page []AuditEvent
+			page, after = AuditSince(v, after, 3)
+			paged = append(paged, page...)
+		}
+		all, _ := AuditSince(v, 0, 1000)
+		if len(all) != 15 || !reflect.DeepEqual(paged, all) || pages < 3 {
+			t.Errorf("%d events in %d pages, %d at once", len(paged), pages, len(all))
 		}
 	})
 	applyAt(t, m, 9, now, &PruneAudit{Account: "123456789012", Before: 4, Keep: 100})

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -191,7 +192,7 @@ func (t *Trail) flush(ctx context.Context) {
 		for _, e := range batch {
 			cmd.Events = append(cmd.Events, e.event)
 		}
-		for err := t.cfg.Group.Propose(ctx, cmd); err != nil; err = t.cfg.Group.Propose(ctx, cmd) {
+		for err := t.cfg.Group.Propose(ctx, cmd); err != nil; err = t.again(ctx, cmd) {
 			if ctx.Err() != nil {
 				t.cfg.Log.Error("audit events are lost with this process", "count", len(batch), "err", err)
 				return
@@ -209,6 +210,35 @@ func (t *Trail) flush(ctx context.Context) {
 			t.cfg.Log.Warn("too many audit events stay", "err", err)
 		}
 	}
+}
+
+// again proposes what is not recorded yet: a proposal may have come by although it was answered with an error.
+func (t *Trail) again(ctx context.Context, cmd *fsm.RecordAudit) error {
+	if err := t.cfg.Group.ReadIndex(ctx); err != nil {
+		return err
+	}
+	err := t.cfg.Group.View(func(v *fsm.View) error {
+		cmd.Events = slices.DeleteFunc(cmd.Events, func(e fsm.AuditEvent) bool { return recorded(v, &e) })
+		return nil
+	})
+	if err != nil || len(cmd.Events) == 0 {
+		return err
+	}
+	return t.cfg.Group.Propose(ctx, cmd)
+}
+
+// recorded tells whether an event is among the newest of its account.
+func recorded(v *fsm.View, e *fsm.AuditEvent) bool {
+	seen := 0
+	for _, have := range fsm.AuditEvents(v, e.Account, "") {
+		if have.ID == e.ID {
+			return true
+		}
+		if seen++; seen == maxQueue {
+			break
+		}
+	}
+	return false
 }
 
 // trimBy is how many events an account may have too many until they are removed.

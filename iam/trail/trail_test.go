@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -278,5 +279,36 @@ func BenchmarkRedacted(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		redacted(in)
+	}
+}
+
+// lossy applies each first proposal of a kind and says that it is not known.
+type lossy struct {
+	*fsmtest.Group
+	told atomic.Bool
+}
+
+func (l *lossy) Propose(ctx context.Context, cmd fsm.Command) error {
+	err := l.Group.Propose(ctx, cmd)
+	if err == nil && l.told.CompareAndSwap(false, true) {
+		return errors.New("the outcome is not known")
+	}
+	return err
+}
+
+func TestAnEventWhoseRecordWasInDoubtIsRecordedOnce(t *testing.T) {
+	group := &lossy{}
+	r := newRig(t, func(c *Config) {
+		real, ok := c.Group.(*rig)
+		if !ok {
+			t.Fatalf("%T", c.Group)
+		}
+		group.Group = real.group
+		c.Group = group
+	})
+	r.Record(t.Context(), createUser("bob"))
+	r.Record(t.Context(), createUser("carol"))
+	if got := r.events(t, alice, &cloudtrail.LookupEventsInput{}); len(got) != 2 {
+		t.Errorf("%d events, want each once", len(got))
 	}
 }

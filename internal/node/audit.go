@@ -41,13 +41,18 @@ func (n *Node) serveAudit(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// auditPage is about how many events of an account are held at once.
+const auditPage = 500
+
 func (n *Node) writeAudit(ctx context.Context, w http.ResponseWriter, from uint64, only fsm.AccountID, follow bool) error {
 	flush := http.NewResponseController(w)
 	for after := max(from, 1) - 1; ; {
 		changed := n.control.Changed()
 		var events []fsm.AuditEvent
+		more := false
 		err := n.control.View(func(v *fsm.View) error {
-			events, after = fsm.AuditSince(v, after), v.Index()
+			events, after = fsm.AuditSince(v, after, auditPage)
+			more = after < v.Index()
 			return nil
 		})
 		if err != nil {
@@ -63,6 +68,9 @@ func (n *Node) writeAudit(ctx context.Context, w http.ResponseWriter, from uint6
 		}
 		if err := flush.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return err
+		}
+		if more {
+			continue
 		}
 		if !follow {
 			return nil
