@@ -30,7 +30,7 @@ var entityGolden = []Command{
 	&DeleteGroup{Account: goldenAccount, ID: goldenGroup.ID},
 	&AddUserToGroup{Account: goldenAccount, Group: goldenGroup.ID, User: goldenUser.ID},
 	&RemoveUserFromGroup{Account: goldenAccount, Group: goldenGroup.ID, User: goldenUser.ID},
-	&CreateRole{Role: goldenRole},
+	&CreateRole{Role: goldenRole, Attach: "arn:aws:iam::aws:policy/ReadOnlyAccess"},
 	&UpdateRole{Role: goldenRole},
 	&DeleteRole{Account: goldenAccount, ID: goldenRole.ID},
 	&CreateInstanceProfile{Profile: goldenProfile},

@@ -91,6 +91,8 @@ func (r Role) check(v *View) error {
 // CreateRole makes a role.
 type CreateRole struct {
 	Role Role `cbor:"1,keyasint"`
+	// Attach is the ARN of the policy managed by AWS that a service-linked role has from the start.
+	Attach string `cbor:"2,keyasint,omitempty"`
 }
 
 // Kind is the command's number in the log.
@@ -102,6 +104,9 @@ func (c *CreateRole) Check(v *View) error {
 	if err := roles.checkCreate(v, c.Role); err != nil {
 		return err
 	}
+	if c.Attach != "" && (!validIAM(c.Attach, maxPolicyARN) || !strings.HasPrefix(c.Attach, "arn:aws:iam::aws:")) {
+		return Errorf(ErrInvalid, "attachment/"+c.Attach)
+	}
 	return c.Role.check(v)
 }
 
@@ -109,6 +114,9 @@ func (c *CreateRole) Check(v *View) error {
 func (c *CreateRole) Record(w *Writer) {
 	roles.put(w, c.Role)
 	bind(w, c.Role.Account, c.Role.ID, "", c.Role.Boundary)
+	if c.Attach != "" {
+		(&AttachPolicy{Account: c.Role.Account, Owner: c.Role.ID, ARN: c.Attach}).Record(w)
+	}
 }
 
 // UpdateRole replaces a role's trust policy, longest session, description, tags and boundary. Role.Rev is that of

@@ -121,19 +121,18 @@ func (s *Service) CreateServiceLinkedRole(ctx context.Context, c *principal.Call
 		return nil, err
 	}
 	role.Account, role.ID, role.Created = fsm.AccountID(c.Account), fsm.EntityID(id), s.cfg.Clock().Unix()
+	attach := managedPrefix + strings.TrimPrefix(linkedPath, "/") + service.policy
+	if !isManaged(attach) {
+		attach = ""
+	}
 	err = s.decide(ctx, c, role.Name, func(v *fsm.View) (fsm.Command, error) {
 		if _, taken := fsm.RoleByName(v, role.Account, role.Name); taken {
 			return nil, invalidInput("Service role name %s has been taken in this account, please try a different suffix.", role.Name)
 		}
-		return &fsm.CreateRole{Role: role}, nil
+		return &fsm.CreateRole{Role: role, Attach: attach}, nil
 	})
 	if err != nil {
 		return nil, err
-	}
-	if arn := managedPrefix + strings.TrimPrefix(linkedPath, "/") + service.policy; isManaged(arn) {
-		if err := s.propose(ctx, c, &fsm.AttachPolicy{Account: role.Account, Owner: role.ID, ARN: arn}, role.Name); err != nil {
-			return nil, err
-		}
 	}
 	out := roleOut(role, role.Trust)
 	out.Description = optional(role.Description)
