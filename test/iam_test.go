@@ -153,8 +153,8 @@ func onePort(t *testing.T, c *rig.Cluster) {
 	k, n := root(c), c.Nodes[1]
 	out, err := tryAWS(t, n, k, "ec2", "describe-vpn-gateways")
 	refused(t, out, err, "UnsupportedOperation")
-	out, err = tryAWS(t, n, k, "iam", "list-groups")
-	refused(t, out, err, "An error occurred")
+	out, err = tryAWS(t, n, k, "iam", "get-organizations-access-report", "--job-id", "01234567-0123-0123-0123-0123456789ab")
+	refused(t, out, err, "InvalidAction")
 	out, err = tryAWS(t, n, k, "s3api", "get-bucket-website", "--bucket", "none")
 	refused(t, out, err, "An error occurred")
 	for _, path := range []string{"/", "/none", "/none/key"} {

@@ -16,6 +16,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"hive/iam/principal"
+	"strings"
 )
 
 // Causes of errors.
@@ -197,7 +198,7 @@ func (c *Codec) seal(h *head) (string, error) {
 
 // Open is what a token says, expired or not. Errors: ErrToken.
 func (c *Codec) Open(token string) (Credentials, error) {
-	if len(token) == 0 || len(token) > MaxToken {
+	if len(token) == 0 || len(token) > MaxToken || strings.ContainsAny(token, "\r\n") { // which base64 would overlook
 		return Credentials{}, ErrToken
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(token)

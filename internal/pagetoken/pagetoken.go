@@ -38,7 +38,7 @@ func Seal(s Sealer, bound []string, after string) (string, error) {
 // Open is what Seal was given with the same bound, or ErrInvalid.
 func Open(s Sealer, bound []string, token string) (after string, err error) {
 	sealed, err := text.DecodeString(token)
-	if err != nil {
+	if err != nil || text.EncodeToString(sealed) != token { // base32 overlooks line ends and the last character's spare bits
 		return "", ErrInvalid
 	}
 	plain, err := s.Open(sealed, context(bound))
